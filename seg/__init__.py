@@ -1,0 +1,3 @@
+"""Semantic segmentation with PyTorch Lightning."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,48 @@
+"""The `seg` command: one line a subcommand here, the work and its imports in the modules named."""
+
+import sys
+
+COMMANDS = {
+    "fit": "train, then test the best checkpoint (python train.py does the same)",
+    "validate": "score a checkpoint on the validation split",
+    "test": "score a checkpoint on the test split",
+    "predict": "images in, masks and overlays out; needs nothing but a checkpoint",
+}
+
+
+def main() -> None:
+    """Run `seg <command> …`; help and mistakes are answered without importing torch."""
+    command = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if command in ("fit", "validate", "test"):
+        from seg.cli import main as run
+
+        run()
+    elif command == "predict":
+        from seg.predict import main as predict
+
+        predict(sys.argv[2:])
+    elif command == "--version":
+        from seg import __version__
+
+        print(f"seg {__version__}")
+    elif command in ("--help", "-h", "help"):
+        print(usage())
+    else:
+        import difflib
+
+        close = difflib.get_close_matches(command, COMMANDS, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        print(f"error: seg has no command '{command}'{hint}\n\n{usage()}", file=sys.stderr)
+        sys.exit(2)
+
+
+def usage() -> str:
+    """Return the list of commands."""
+    lines = ["usage: seg <command> [options]", "", "commands:"]
+    lines += [f"  {name:<10}{text}" for name, text in COMMANDS.items()]
+    lines += ["", "seg <command> --help tells the options of a command."]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""Arguments of the command line: bare config names, a default subcommand, and errors that name the nearest key."""
+
+import difflib
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from jsonargparse import Namespace
+from pytorch_lightning.cli import LightningArgumentParser
+
+SUBCOMMANDS = ("fit", "validate", "test")
+CHECKOUT = Path(__file__).resolve().parent.parent
+"""Where `configs/` lies when seg is installed from a checkout."""
+
+
+class Parser(LightningArgumentParser):
+    """Lightning's parser, whose errors are short and name the nearest key that exists."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print what is wrong, the nearest valid key and where the help is; exit with status 2."""
+        parser = getattr(ex, "subcommand_parser", None) or self
+        lines = [f"error: {message}"]
+        if suggestion := nearest(message, parser):
+            lines.append(f"did you mean {suggestion}?")
+        lines.append("all settings: python train.py --help")
+        sys.stderr.write("\n".join(lines) + "\n")
+        self.exit(2)
+        raise AssertionError("exit does not return")
+
+
+def nearest(message: str, parser: LightningArgumentParser) -> str:
+    """Return the valid key or class nearest to the one that an error message refuses, or nothing."""
+    if refused := re.search(r"unrecognized arguments: --?([\w.]+)", message):
+        keys = list(parser.get_defaults(skip_validation=True).keys())
+        prefix = "--"
+    elif refused := re.search(r"class_path '([\w.]+)'.*?Option '([\w.]+)' is not accepted", message, re.DOTALL):
+        prefix = ""
+        keys = list(accepted(refused.group(1)))
+        refused = re.search(r"Option '([\w.]+)' is not accepted", message)
+    elif refused := re.search(r"does not accept option '([\w.]+)'|Option '([\w.]+)' is not accepted", message):
+        keys, prefix = list(parser.get_defaults(skip_validation=True).keys()), ""
+    elif refused := re.search(r"(?:Given value: |string: )((?:seg|torch)\.[\w.]+)", message):
+        module, _, _ = refused.group(1).rpartition(".")
+        prefix, keys = "", []
+        try:
+            keys = [f"{module}.{name}" for name in dir(importlib.import_module(module)) if name[0].isupper()]
+        except ImportError:
+            return ""
+    if not refused:
+        return ""
+    word = next(group for group in refused.groups() if group)
+    found = difflib.get_close_matches(word, keys, n=1, cutoff=0.6)
+    if not found:  # the leaf alone: data.rooot against data.root when the branches differ
+        leaves = {key.rpartition(".")[2]: key for key in keys}
+        found = [leaves[leaf] for leaf in difflib.get_close_matches(word.rpartition(".")[2], leaves, n=1, cutoff=0.6)]
+    return prefix + found[0] if found else ""
+
+
+def accepted(class_path: str) -> Iterator[str]:
+    """Yield the names of the arguments that a class accepts, those of its base classes included."""
+    module, _, name = class_path.rpartition(".")
+    for base in getattr(importlib.import_module(module), name).__mro__:
+        if "__init__" in vars(base):
+            yield from (key for key in inspect.signature(base.__init__).parameters if key != "self")
+
+
+def expand(argv: list[str], default: str) -> list[str]:
+    """Return argv with the default subcommand where none is given, and with bare config names looked up.
+
+    A config is looked up as it stands, with .yaml appended, then both in ./configs and in the checkout's configs.
+    Evaluating a run's checkpoint without --config takes the config of that run.
+
+    Raises:
+        FileNotFoundError: no such config; the ones that exist are listed.
+    """
+    if default and (not argv or argv[0] not in (*SUBCOMMANDS, "--help", "-h")):
+        argv = [default, *argv]
+    elif default and argv[0] in ("--help", "-h"):
+        argv = [default, "--help"]
+    argv = list(argv)
+    for position, value in _config_values(argv):
+        flag, _, _ = argv[position].rpartition("=") if argv[position].startswith("--") else ("", "", "")
+        path = str(find_config(value))
+        argv[position] = f"{flag}={path}" if flag else path
+    if argv and argv[0] in SUBCOMMANDS and not list(configs_in(argv)):
+        given = next(iter(_values(argv, ("--ckpt_path",))), (0, ""))[1]
+        saved = Path(given).resolve().parent.parent / "config.yaml" if given else None
+        if saved and saved.is_file():
+            argv[1:1] = ["--config", str(saved)]
+    return argv
+
+
+def find_config(name: str) -> Path:
+    """Return the file that a config name means."""
+    candidates = [Path(name), Path(f"{name}.yaml")]
+    candidates += [folder / path.name for folder in (Path("configs"), CHECKOUT / "configs") for path in candidates[:2]]
+    for path in candidates:
+        if path.is_file():
+            return path
+    known = sorted({path.stem for folder in (Path("configs"), CHECKOUT / "configs") for path in folder.glob("*.yaml")})
+    close = difflib.get_close_matches(Path(name).stem, known, n=1)
+    raise FileNotFoundError(
+        f"--config {name}: there is no such file, nor one of that name in configs/."
+        + (f" Did you mean {close[0]}?" if close else "")
+        + f" There are: {', '.join(known) or 'none'}"
+    )
+
+
+def configs_in(argv: list[str]) -> Iterator[str]:
+    """Yield the config files that argv names."""
+    yield from (value for _, value in _config_values(argv))
+
+
+def _config_values(argv: list[str]) -> list[tuple[int, str]]:
+    return _values(argv, ("--config", "-c"))
+
+
+def _values(argv: list[str], flags: tuple[str, ...]) -> list[tuple[int, str]]:
+    """Return (position, value) of an option, written as `--flag value` or `--flag=value`."""
+    found = []
+    for position, word in enumerate(argv):
+        flag, equals, value = word.partition("=")
+        if flag in flags and equals:
+            found.append((position, value))
+        elif word in flags and position + 1 < len(argv):
+            found.append((position + 1, argv[position + 1]))
+    return found
+
+
+def typed_facts(config: Namespace, links: Mapping[str, str]) -> dict[str, Any]:
+    """Return link target -> value for those targets that the configuration types by hand."""
+    typed = {}
+    for target in links.values():
+        value = config.get(target)
+        if value is not None and value != _signature_default(config, target):
+            typed[target] = value
+    return typed
+
+
+def _signature_default(config: Namespace, target: str) -> Any:
+    """Return the default of an argument such as model.net.init_args.in_channels in the class that takes it."""
+    branch, _, leaf = target.rpartition(".")
+    class_path = config.get(branch.removesuffix(".init_args") + ".class_path") if ".init_args" in branch else None
+    if class_path is None:
+        from seg.task import SegmentationTask as owner
+    else:
+        module, _, name = class_path.rpartition(".")
+        owner = getattr(importlib.import_module(module), name)
+    parameter = inspect.signature(owner).parameters.get(leaf)
+    return None if parameter is None else parameter.default
+
+
+def refuse_contradictions(typed: Mapping[str, Any], data: Any, links: Mapping[str, str]) -> None:
+    """Refuse facts typed by hand that disagree with the data set.
+
+    Raises:
+        ValueError: naming the setting, both values and the cure.
+    """
+    for source, target in links.items():
+        actual = getattr(data, source.removeprefix("data."))
+        if target in typed and typed[target] != actual:
+            raise ValueError(
+                f"{target.replace('.init_args', '')}: {typed[target]} is set by hand, but {type(data).__name__} has "
+                f"{source.removeprefix('data.')} = {actual}; leave it out, the data set tells it"
+            )

@@ -1,0 +1,205 @@
+"""The command line of training and evaluation: Lightning's, with run folders, config lookup and clear errors."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import LightningDataModule
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.trainer.states import TrainerStatus
+
+import seg.data
+import seg.losses
+import seg.models
+from seg import metrics, runs
+from seg.arguments import Parser, configs_in, expand, refuse_contradictions, typed_facts
+from seg.callbacks import Examples, Records, draw_curves
+from seg.checkpoints import LastCheckpoint, best_checkpoint
+from seg.errors import told
+from seg.loggers import CSV, WandB
+from seg.progress import progress
+from seg.task import SegmentationTask
+from seg.trainer import Trainer
+
+LINKS = {
+    "data.num_classes": "model.net.init_args.num_classes",
+    "data.in_channels": "model.net.init_args.in_channels",
+    "data.class_names": "model.class_names",
+    "data.class_colors": "model.class_colors",
+    "data.ignore_index": "model.ignore_index",
+    "data.mean": "model.mean",
+    "data.std": "model.std",
+    "data.resize": "model.resize",
+}
+"""Facts that the data module knows and nobody types a second time."""
+
+DEFAULTS = {"default_root_dir": "runs", "log_every_n_steps": 10, "enable_model_summary": False}
+"""Where seg's defaults differ from those of Lightning's Trainer."""
+
+
+class SegCLI(LightningCLI):
+    """Parse a configuration, build data, task and trainer, give the run its folder, run the subcommand."""
+
+    run: Path
+    checkpoint: Path | None = None
+    csv: CSV | None = None
+
+    def __init__(self, default: str, args: list[str] | None) -> None:
+        self.default = default
+        super().__init__(
+            SegmentationTask,
+            LightningDataModule,
+            subclass_mode_data=True,
+            trainer_class=Trainer,
+            trainer_defaults=dict(DEFAULTS),
+            seed_everything_default=0,
+            save_config_kwargs={"overwrite": True},
+            parser_class=Parser,
+            parser_kwargs={"allow_abbrev": False, **{name: {"allow_abbrev": False} for name in self.subcommands()}},
+            auto_configure_optimizers=False,
+            args=args,
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Return fit, validate and test; predicting is `seg predict`, which needs nothing but a checkpoint."""
+        return {name: skipped for name, skipped in LightningCLI.subcommands().items() if name != "predict"}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Link what the data module knows to the model and the seed to the data."""
+        for source, target in LINKS.items():
+            parser.link_arguments(source, target, apply_on="instantiate")
+        parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse argv after config names are looked up; settle the run's name and the checkpoint."""
+        argv = expand(list(sys.argv[1:] if args is None else args), self.default)
+        self.config = parser.parse_args(argv)
+        config = self.config[self.config.subcommand]
+        self.root = Path(config.trainer.default_root_dir or "runs")
+        self.name = runs.run_name(next(iter(configs_in(argv)), None))
+        given, config.ckpt_path = config.ckpt_path, None
+        # kept out of the config: the saved one must start afresh, and must not be overlaid by the checkpoint's
+        if given in ("last", "best"):
+            self.checkpoint = runs.last_checkpoint(self.root, self.name).with_name(f"{given}.ckpt")
+            print(f"{given} checkpoint of '{self.name}': {self.checkpoint}")
+        elif given is not None:
+            self.checkpoint = Path(given)
+        if self.checkpoint is not None and not self.checkpoint.is_file():
+            raise FileNotFoundError(f"--ckpt_path {self.checkpoint}: there is no such file")
+
+    def instantiate_classes(self) -> None:
+        """Build data, task and trainer; note beforehand what is typed by hand, for links override it."""
+        self.typed = typed_facts(self.config[self.config.subcommand], LINKS)
+        super().instantiate_classes()
+
+    def instantiate_trainer(self, **kwargs: Any) -> Any:
+        """Build the trainer with the run folder, its checkpoints, pictures and loggers."""
+        refuse_contradictions(self.typed, self.datamodule, LINKS)
+        config = self.config_init[self.subcommand].trainer
+        if self.subcommand != "fit":
+            self.save_config_callback = None
+        if self.subcommand != "fit" or config.fast_dev_run:
+            self.trainer_defaults = {"callbacks": [progress()]}
+            if not config.fast_dev_run and config.enable_progress_bar is False:
+                self.trainer_defaults = {}
+            return super().instantiate_trainer(logger=False, enable_checkpointing=False, **kwargs)
+        self.run = (self.checkpoint and runs.run_of(self.checkpoint)) or runs.new_run(self.root, self.name)
+        folder = self.run / "checkpoints"
+        callbacks = [
+            *([] if config.enable_progress_bar is False else [progress()]),
+            Records(self.run),
+            Examples(self.run / "examples"),
+            best_checkpoint(folder),
+            LastCheckpoint(folder),
+        ]
+        self.trainer_defaults = {"callbacks": callbacks}
+        return super().instantiate_trainer(logger=self.loggers(config.logger), **kwargs)
+
+    def loggers(self, given: Any) -> list[Logger]:
+        """Return the CSV logger and those of the configuration, placed in the run folder."""
+        self.csv = CSV(self.run)
+        others = list(given) if isinstance(given, list | tuple) else [given] if isinstance(given, Logger) else []
+        for logger in others:
+            if isinstance(logger, WandB):
+                logger.place(self.run)
+        return [self.csv, *others]
+
+    def after_instantiate_classes(self) -> None:
+        """Hand the checkpoint to the subcommand."""
+        self.config_init[self.subcommand]["ckpt_path"] = str(self.checkpoint) if self.checkpoint else None
+
+    def before_fit(self) -> None:
+        """Say what is going to run, and where it is recorded."""
+        count = sum(parameter.numel() for parameter in self.model.net.parameters())
+        layout = "channels_last" if self.model.channels_last else "contiguous"
+        where = "no run folder (fast_dev_run)" if self.trainer.fast_dev_run else str(self.run)
+        print(
+            f"{type(self.model.net).__name__}, {count / 1e6:.2f} M parameters · {type(self.datamodule).__name__}, "
+            f"{self.datamodule.num_classes} classes · {self.trainer.precision}, {layout} · {where}",
+            flush=True,
+        )
+
+    def fit(self, **arguments: Any) -> None:
+        """Train; Ctrl-C ends with a line that says how to go on."""
+        try:
+            self.trainer.fit(**arguments)
+        except SystemExit:
+            if self.trainer.state.status != TrainerStatus.INTERRUPTED:
+                raise
+            last = self.run / "checkpoints" / "last.ckpt"
+            if last.exists():
+                print(f"stopped; go on with the same command and --ckpt_path {last}")
+            sys.exit(130)
+
+    def after_fit(self) -> None:
+        """Test the best checkpoint and close the run: scores per class, and where everything lies."""
+        if self.trainer.fast_dev_run:
+            return
+        best = self.run / "checkpoints" / "best.ckpt"
+        if best.exists():
+            self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=str(best), verbose=False)
+        assert self.csv is not None
+        self.csv.flush()
+        if not self.trainer.is_global_zero:
+            return
+        drawn = draw_curves(self.csv, self.run / "curves.png")
+        if "test" in self.model.results:
+            self.show("test")
+        for label, path in (
+            ("checkpoint", best),
+            ("curves", self.run / "curves.png" if drawn else None),
+            ("examples", self.run / "examples"),
+            ("numbers", self.csv.path),
+        ):
+            if path is not None and path.exists():
+                print(f"{label + ':':<12}{path}")
+
+    def after_validate(self) -> None:
+        """Show the scores of the validation split."""
+        self.show("val")
+
+    def after_test(self) -> None:
+        """Show the scores of the test split."""
+        self.show("test")
+
+    def show(self, stage: str) -> None:
+        """Print the table of a stage's scores."""
+        split = getattr(self.datamodule, "test_split_name", stage) if stage == "test" else stage
+        result = self.model.results[stage]
+        print(f"\n{stage} mIoU {float(result['miou']):.4f}" + (f" (on the {split} split)" if split != stage else ""))
+        print(metrics.table(result, self.model.class_names))
+
+
+def main(args: list[str] | None = None, default: str = "") -> None:
+    """Run the command line.
+
+    Args:
+        args: the arguments; those of the process where not given.
+        default: subcommand that is meant where none is given.
+    """
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        os.environ.pop(runs.ENVIRONMENT, None)
+    told(lambda: SegCLI(default, args))

@@ -1,0 +1,1 @@
+"""Annotation formats to indexed masks and back; nothing here imports torch or Lightning."""

@@ -1,0 +1,23 @@
+"""Files -> batches: data modules, one file a data set, on one base."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from seg.data.classes import IGNORE, Classes
+
+if TYPE_CHECKING:
+    from seg.data.base import SegmentationData
+    from seg.data.camvid import CamVid
+    from seg.data.shapes import Shapes
+    from seg.data.voc import VOC
+
+__all__ = ["IGNORE", "VOC", "CamVid", "Classes", "SegmentationData", "Shapes"]
+
+_HOMES = {"SegmentationData": "base", "CamVid": "camvid", "Shapes": "shapes", "VOC": "voc"}
+
+
+def __getattr__(name: str) -> Any:
+    # Data modules bring Lightning and albumentations with them; whoever needs class names only does not wait for those.
+    if name in _HOMES:
+        return getattr(import_module(f"seg.data.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'seg.data' has no attribute '{name}'")

@@ -1,0 +1,225 @@
+"""What all data modules share: splits, loaders, augmentation, classes, cache; a data set adds only where its files are."""
+
+import logging
+import os
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import albumentations as A
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+
+from seg.data.augment import Augment
+from seg.data.cache import Cache, disk_folder, fingerprint
+from seg.data.classes import IGNORE, Classes
+from seg.data.dataset import Pair, Pairs, collate, start_worker
+from seg.data.images import Labels, read_size
+from seg.data.sampling import EvaluationBatches, TrainingOrder
+from seg.data.transforms import IMAGENET_MEAN, IMAGENET_STD, default_augmentation
+
+logger = logging.getLogger(__name__)
+
+
+class SegmentationData(pl.LightningDataModule):
+    """Read images and masks of a data set in batches.
+
+    The same seed gives the same batches, whatever `num_workers` and `multiprocessing_context` are.
+
+    Args:
+        root: folder of the data set.
+        classes: class names; a class's label is its position.
+        colors: one [red, green, blue] of 0..255 a class; Pascal VOC's colours where not given.
+        label_map: value in the mask files -> class, or 255 for ignore; values it does not name keep their meaning.
+        crop: [height, width] in pixels that the default augmentation cuts out to train on.
+        resize: [height, width] that images are brought to. Masks too in training; in validation and test the mask keeps
+            its own size, and that is where the prediction is scored.
+        augment: albumentations classes for training, a list of class_path and init_args, which must end in a crop where
+            images differ in size; null is scale 0.5–2, random crop, flip, colour jitter; [] is nothing. Masks are filled
+            with 255; cut-out classes keep the labels that they hide, or ignore them with fill_mask: 255.
+        batch_size: images in a batch of one process.
+        num_workers: processes that read; auto is one a core, 8 at most, shared among the training processes of a machine.
+        cache: keep decoded images: none, in ram while the run lasts, or on disk across runs.
+        cache_limit: GiB that all caches of a run may take on a machine; what does not fit is decoded each time.
+        mean: of the pixel values 0..255, a number a channel; ImageNet's where not given.
+        std: of the pixel values 0..255, a number a channel; ImageNet's where not given.
+        seed: decides order and augmentation, with the epoch.
+        multiprocessing_context: how workers start; null is the platform's own way.
+
+    Raises:
+        ValueError: a setting that cannot be.
+    """
+
+    ignore_index = IGNORE
+    in_channels = 3
+    tree: ClassVar[str] = ""
+    """The files that the data set consists of, and where they come from, for errors; {root} is filled in."""
+
+    def __init__(
+        self,
+        root: str,
+        classes: list[str],
+        colors: list[list[int]] | None = None,
+        label_map: dict[int, int] | None = None,
+        crop: tuple[int, int] = (512, 512),
+        resize: tuple[int, int] | None = None,
+        augment: list[A.BasicTransform | A.BaseCompose] | None = None,
+        batch_size: int = 8,
+        num_workers: int | Literal["auto"] = "auto",
+        cache: Literal["none", "ram", "disk"] = "none",
+        cache_limit: float = 4.0,
+        mean: list[float] | None = None,
+        std: list[float] | None = None,
+        seed: int = 0,
+        multiprocessing_context: Literal["fork", "forkserver", "spawn"] | None = None,
+    ) -> None:
+        super().__init__()
+        checked = Classes(classes, colors)
+        self.root = Path(root).expanduser()
+        self.class_names, self.class_colors = list(checked.names), [list(color) for color in checked.colors]
+        self.labels = Labels(len(checked), label_map)
+        self.crop, self.resize, self.augment = _size("crop", crop), resize and _size("resize", resize), augment
+        self.batch_size, self.num_workers = _at_least("batch_size", batch_size, 1), num_workers
+        if num_workers != "auto":
+            _at_least("num_workers", num_workers, 0)
+        self.cache, self.cache_limit = cache, _at_least("cache_limit", cache_limit, 0)
+        self.mean, self.std = list(mean or IMAGENET_MEAN), list(std or IMAGENET_STD)
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != self.in_channels or (name == "std" and min(values) <= 0):
+                raise ValueError(
+                    f"{name}: {values} must be {self.in_channels} numbers in pixel units (0..255), std above 0"
+                )
+        self.seed, self.multiprocessing_context = _at_least("seed", seed, 0), multiprocessing_context
+        self.datasets: dict[str, Pairs] = {}
+
+    @abstractmethod
+    def pairs(self, split: str) -> list[Pair]:
+        """Return the files of a split, "train", "val" or "test".
+
+        Raises:
+            FileNotFoundError: the list of the split is not there.
+        """
+
+    def has_test(self) -> bool:
+        """Tell whether there is a test split with masks; `test` reads the validation split where not."""
+        return True
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes, 255 (ignore) not counted."""
+        return len(self.class_names)
+
+    @property
+    def test_split_name(self) -> str:
+        """The split that `test` reads: "test", or "val" where the data set has no test masks."""
+        return "test" if self.has_test() else "val"
+
+    def setup(self, stage: str) -> None:
+        """List the files that a stage needs and see that all are there, before the first step."""
+        needed = {"fit": ["train", "val"], "validate": ["val"], "test": [self.test_split_name]}.get(stage, [])
+        if stage == "test" and self.test_split_name != "test":
+            logger.warning("%s has no test split with masks: test reads val", self.root)
+        for split in needed:
+            if split not in self.datasets:
+                self.datasets[split] = self._dataset(split)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Return shuffled, augmented batches; the incomplete last one is left out unless it is the only one."""
+        dataset = self.datasets["train"]
+        order = TrainingOrder(len(dataset), self.seed, *self._rank())
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            sampler=order,
+            drop_last=len(order) >= self.batch_size,
+            **self._loading(),
+        )
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Return every validation image once, at its full size (or `resize`), in batches of one size."""
+        return self._evaluation("val")
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Return every test image once, at its full size (or `resize`), in batches of one size."""
+        return self._evaluation(self.test_split_name)
+
+    def _evaluation(self, split: str) -> DataLoader[Any]:
+        dataset = self.datasets[split]
+        sizes = [read_size(pair.image) for pair in dataset.pairs]
+        batches = EvaluationBatches(sizes, self.batch_size, *self._rank())
+        return DataLoader(dataset, batch_sampler=batches, **self._loading())
+
+    def _loading(self) -> dict[str, Any]:
+        workers = self.num_workers
+        if workers == "auto":
+            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            workers = min(cores // self._local_processes(), 8) if cores > 1 else 0
+        return {
+            "num_workers": workers,
+            "collate_fn": collate,
+            "worker_init_fn": start_worker,
+            "persistent_workers": workers > 0,
+            "pin_memory": torch.cuda.is_available(),
+            "multiprocessing_context": self.multiprocessing_context if workers else None,
+        }
+
+    def _rank(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+
+    def _local_processes(self) -> int:
+        return max(self.trainer.world_size // self.trainer.num_nodes, 1) if self.trainer is not None else 1
+
+    def _dataset(self, split: str) -> Pairs:
+        """Build a split's data set, its files looked for, its cache laid out."""
+        if not self.root.is_dir():
+            raise FileNotFoundError(f"root: there is no folder {self.root}.\n{self._tree()}")
+        pairs = self.pairs(split)
+        if not pairs:
+            raise ValueError(
+                f"the {split} split of {self.root} is empty: no image with a mask is listed.\n{self._tree()}"
+            )
+        missing = [file for pair in pairs for file in (pair.image, pair.mask) if not os.path.isfile(file)]
+        if missing:
+            shown = "\n  ".join(missing[:5]) + ("\n  …" if len(missing) > 5 else "")
+            raise FileNotFoundError(
+                f"{len(missing)} files of the {split} split are missing:\n  {shown}\n"
+                f"Complete the data set or take them out of the list.\n{self._tree()}"
+            )
+        training = split == "train"
+        augment = None
+        if training:
+            chosen = default_augmentation(self.crop, self.mean) if self.augment is None else self.augment
+            augment = Augment(chosen, self.seed)
+        return Pairs(pairs, self.labels, augment, self.resize, self._cache(split, pairs, training))
+
+    def _cache(self, split: str, pairs: Sequence[Pair], training: bool) -> Cache | None:
+        if self.cache == "none":
+            return None
+        own = [tuple(read_size(pair.image)) for pair in pairs]
+        images = [self.resize or size for size in own]
+        shapes = list(zip(images, images if training else own, strict=True))
+        used = sum(dataset.cache.size for dataset in self.datasets.values() if dataset.cache is not None)
+        limit = self.cache_limit * 2**30
+        if self.cache == "ram":
+            return Cache("ram", shapes, int(limit / self._local_processes()) - used)
+        settings = (split, self.resize, self.num_classes, sorted(self.labels.label_map.items()))
+        key = fingerprint(settings, [file for pair in pairs for file in (pair.image, pair.mask)])
+        purpose = "x".join(map(str, self.resize)) if self.resize else "full"
+        return Cache("disk", shapes, int(limit) - used, disk_folder(self.root), f"{split}-{purpose}", key)
+
+    def _tree(self) -> str:
+        return self.tree.format(root=self.root)
+
+
+def _size(name: str, value: Sequence[int]) -> tuple[int, int]:
+    if len(value) != 2 or min(value) < 1:
+        raise ValueError(f"{name}: {list(value)} must be [height, width] in pixels, each at least 1")
+    return int(value[0]), int(value[1])
+
+
+def _at_least(name: str, value: Any, least: int) -> Any:
+    if value < least:
+        raise ValueError(f"{name}: {value} must be at least {least}")
+    return value

@@ -1,0 +1,104 @@
+"""From lists of files to batches: the data sets that workers hold, and how their samples become a batch."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypedDict
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import Dataset, default_collate
+
+from seg.data.augment import Augment
+from seg.data.cache import Cache
+from seg.data.images import Labels, read_pair, resize_image, resize_mask
+from seg.data.sampling import Key
+
+
+class Pair(NamedTuple):
+    """An image file, its mask file, and the name that both go by."""
+
+    id: str
+    image: str
+    mask: str
+
+
+class Sample(TypedDict):
+    """Image uint8 (3, H, W), mask uint8 (H, W) with 255 = ignore, and the sample's name."""
+
+    image: torch.Tensor
+    mask: torch.Tensor
+    id: str
+
+
+class Pairs(Dataset[Sample]):
+    """Read samples: decoded (or taken from the cache), checked, resized, augmented.
+
+    Args:
+        pairs: the files.
+        labels: what the values in the masks mean.
+        augment: the augmentation; None for evaluation.
+        resize: (height, width) that images are brought to first; masks too in training, but never in evaluation.
+        cache: decoded samples, shared by all workers.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        labels: Labels,
+        augment: Augment | None = None,
+        resize: tuple[int, int] | None = None,
+        cache: Cache | None = None,
+    ) -> None:
+        self.pairs, self.labels, self.augment, self.resize, self.cache = list(pairs), labels, augment, resize, cache
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return image, uint8 (H, W, 3), and mask, uint8 (H, W), before augmentation."""
+        if self.cache is not None and (cached := self.cache.read(index)) is not None:
+            return cached
+        pair = self.pairs[index]
+        image, mask = read_pair(pair.image, pair.mask, self.labels)
+        if self.resize is not None:
+            image = resize_image(image, self.resize)
+            if self.augment is not None:
+                mask = resize_mask(mask, self.resize)
+        if self.cache is not None:
+            self.cache.write(index, image, mask)
+        return image, mask
+
+    def __getitem__(self, key: Key | int) -> Sample:
+        """Return a sample: as training sees it for a `Key`, as of epoch 0 for a plain index."""
+        epoch, position, index = key if isinstance(key, tuple) else (0, key, key)
+        image, mask = self.read(index)
+        if self.augment is not None:
+            image, mask = self.augment(image, mask, epoch, position)
+        # Channels first is a matter of strides: the memory stays as it is, which is channels_last.
+        pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+        return {"image": pixels, "mask": torch.from_numpy(np.ascontiguousarray(mask)), "id": self.pairs[index].id}
+
+
+def collate(samples: Sequence[Sample]) -> dict[str, Any]:
+    """Stack samples of one size to a batch: image (B, 3, H, W) in channels_last memory, mask (B, H, W), id list.
+
+    Raises:
+        ValueError: sizes differ.
+    """
+    sizes = {tuple(sample["image"].shape[-2:]): sample["id"] for sample in samples}
+    if len(sizes) > 1:
+        listed = ", ".join(f"{name} {height}×{width}" for (height, width), name in list(sizes.items())[:3])
+        raise ValueError(
+            f"a batch needs images of one size, but has {listed}; end the augment list with a crop or a resize, such as "
+            "class_path: seg.data.transforms.RandomScaleCrop, or set batch_size: 1"
+        )
+    # Stacked in the order in which the pixels lie, then seen with channels first: a copy in one go. In a worker
+    # default_collate stacks straight into shared memory.
+    images = default_collate([sample["image"].permute(1, 2, 0) for sample in samples]).permute(0, 3, 1, 2)
+    masks = default_collate([sample["mask"] for sample in samples])
+    return {"image": images, "mask": masks, "id": [sample["id"] for sample in samples]}
+
+
+def start_worker(worker: int) -> None:
+    """Keep OpenCV to one thread in each worker; PyTorch does so by itself."""
+    cv2.setNumThreads(0)

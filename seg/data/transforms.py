@@ -1,0 +1,179 @@
+"""The default augmentation, as albumentations classes that do only the work that is needed."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import albumentations as A
+import cv2
+import numpy as np
+
+from seg.data.classes import IGNORE
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+"""ImageNet's mean and standard deviation, of pixel values 0..255; what pretrained encoders expect."""
+
+
+class RandomScaleCrop(A.DualTransform):
+    """Scale by a random factor and cut out a random window, where needed padded: with `fill`, and the mask with 255.
+
+    The window is cut in the source first, so that only pixels that are kept are ever resized.
+
+    Args:
+        height: of the window, in pixels.
+        width: of the window, in pixels.
+        scale: smallest and largest factor; halving is as likely as doubling (uniform in the logarithm).
+        fill: colour of the padding, 0..255 a channel; ImageNet's mean by default, which normalises to about 0.
+        p: probability of scaling; the window is cut in any case.
+
+    Raises:
+        ValueError: a window without pixels, or factors that are not positive and in order.
+    """
+
+    _targets = (A.core.type_definitions.Targets.IMAGE, A.core.type_definitions.Targets.MASK)
+
+    def __init__(
+        self,
+        height: int,
+        width: int,
+        scale: tuple[float, float] = (0.5, 2.0),
+        fill: tuple[int, int, int] = (124, 116, 104),
+        p: float = 1.0,
+    ) -> None:
+        super().__init__(p=1.0)
+        if height < 1 or width < 1:
+            raise ValueError(f"crop: {height}×{width} has no pixels; give [height, width] of at least 1")
+        if not 0 < scale[0] <= scale[1]:
+            raise ValueError(f"scale: {tuple(scale)} must be positive, the smaller factor first")
+        self.height, self.width, self.fill_mask = height, width, IGNORE
+        self.scale, self.fill, self.scale_p = (float(scale[0]), float(scale[1])), tuple(fill), p
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        """Draw the factor and the window."""
+        random = self.py_random
+        low, high = self.scale
+        factor = low * (high / low) ** random.random() if random.random() < self.scale_p else 1.0
+        height, width = params["shape"][:2]
+        rows, target_rows, top = self._window(height, self.height, factor, random.random())
+        columns, target_columns, left = self._window(width, self.width, factor, random.random())
+        return {"source": (*rows, *columns), "target": (target_rows, target_columns), "offset": (top, left)}
+
+    @staticmethod
+    def _window(length: int, target: int, factor: float, where: float) -> tuple[tuple[int, int], int, int]:
+        """Return (first, last + 1) source pixel, the pixels they become, and how many are padded before them."""
+        scaled = max(round(length * factor), 1)
+        if scaled <= target:
+            return (0, length), scaled, int(where * (target - scaled + 1))
+        kept = min(max(round(target / factor), 1), length)
+        first = int(where * (length - kept + 1))
+        return (first, first + kept), target, 0
+
+    def _cut(self, array: np.ndarray, params: dict[str, Any], interpolation: int, fill: Any) -> np.ndarray:
+        first_row, last_row, first_column, last_column = params["source"]
+        target_height, target_width = params["target"]
+        top, left = params["offset"]
+        array = array[first_row:last_row, first_column:last_column]
+        if array.shape[:2] != (target_height, target_width):
+            array = np.asarray(cv2.resize(array, (target_width, target_height), interpolation=interpolation))
+        if (target_height, target_width) == (self.height, self.width):
+            return array
+        bottom, right = self.height - target_height - top, self.width - target_width - left
+        return np.asarray(
+            cv2.copyMakeBorder(array, top, bottom, left, right, borderType=cv2.BORDER_CONSTANT, value=fill)
+        )
+
+    def apply(self, img: np.ndarray, **params: Any) -> np.ndarray:
+        """Cut the window out of an image."""
+        return self._cut(img, params, cv2.INTER_LINEAR, self.fill)
+
+    def apply_to_mask(self, mask: np.ndarray, **params: Any) -> np.ndarray:
+        """Cut the same window out of a mask, every label from the pixel at the same place."""
+        return self._cut(mask, params, cv2.INTER_NEAREST_EXACT, IGNORE)
+
+
+class FastColorJitter(A.ImageOnlyTransform):
+    """Change brightness, contrast, saturation and hue at random, all in one 3×4 matrix: 30 times faster than by parts.
+
+    Brightness multiplies; contrast stretches around mid-grey; saturation blends with luma (ITU-R BT.601); hue turns the
+    colours around the grey axis. Values are cut off at 0 and 255 once, at the end.
+
+    Args:
+        brightness: factor 1 ± this.
+        contrast: factor 1 ± this.
+        saturation: factor 1 ± this.
+        hue: turn by ± this part of a full circle, 0..0.5.
+        p: probability.
+
+    Raises:
+        ValueError: a strength below 0.
+    """
+
+    def __init__(
+        self,
+        brightness: float = 0.3,
+        contrast: float = 0.3,
+        saturation: float = 0.3,
+        hue: float = 0.03,
+        p: float = 1.0,
+    ) -> None:
+        super().__init__(p=p)
+        for name, value in {
+            "brightness": brightness,
+            "contrast": contrast,
+            "saturation": saturation,
+            "hue": hue,
+        }.items():
+            if not 0 <= value <= (0.5 if name == "hue" else 1):
+                raise ValueError(f"{name}: {value} is not in 0..{0.5 if name == 'hue' else 1}")
+        self.brightness, self.contrast, self.saturation, self.hue = brightness, contrast, saturation, hue
+
+    def get_params(self) -> dict[str, Any]:
+        """Draw the four changes and multiply them into one matrix."""
+        draw = self.py_random.uniform
+        brightness = draw(1 - self.brightness, 1 + self.brightness)
+        contrast = draw(1 - self.contrast, 1 + self.contrast)
+        saturation = draw(1 - self.saturation, 1 + self.saturation)
+        return {"matrix": color_matrix(brightness, contrast, saturation, draw(-self.hue, self.hue))}
+
+    def apply(self, img: np.ndarray, matrix: np.ndarray, **params: Any) -> np.ndarray:
+        """Multiply every pixel by the matrix."""
+        return np.asarray(cv2.transform(img, matrix))
+
+
+_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+
+
+def color_matrix(brightness: float, contrast: float, saturation: float, hue: float) -> np.ndarray:
+    """Return the float32 (3, 4) matrix that takes (red, green, blue, 1) to the changed colour.
+
+    Args:
+        brightness: factor.
+        contrast: factor, around mid-grey.
+        saturation: factor; 0 gives grey.
+        hue: part of a full circle.
+    """
+    angle = 2 * math.pi * hue
+    # Rodrigues' rotation around the grey axis (1, 1, 1)/√3.
+    cosine, sine = math.cos(angle), math.sin(angle) / math.sqrt(3)
+    turn = cosine * np.eye(3) + (1 - cosine) / 3 + sine * np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]])
+    saturate = saturation * np.eye(3) + (1 - saturation) * _LUMA
+    matrix = brightness * contrast * (saturate @ turn)
+    return np.hstack([matrix, np.full((3, 1), 127.5 * (1 - contrast))]).astype(np.float32)
+
+
+def default_augmentation(
+    crop: tuple[int, int], mean: Sequence[float] = IMAGENET_MEAN
+) -> list[A.BasicTransform | A.BaseCompose]:
+    """Return the default: scale 0.5 to 2, a random crop, a horizontal flip, colour jitter.
+
+    Args:
+        crop: (height, width) of what is trained on, in pixels.
+        mean: colour of the padding, 0..255 a channel.
+    """
+    red, green, blue = (round(value) for value in mean)
+    return [
+        RandomScaleCrop(*crop, fill=(red, green, blue)),
+        A.HorizontalFlip(p=0.5),
+        FastColorJitter(),
+    ]

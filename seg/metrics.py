@@ -1,0 +1,219 @@
+"""Scores of a whole data set from one confusion matrix, counted exactly and without synchronising a device."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+_LABELS = 256  # values a uint8 label can take
+
+
+class SegmentationMetrics(Metric):
+    """Count a confusion matrix over a data set and compute accuracies, IoU, precision, recall and F1 from it.
+
+    Everything is computed once from the sum over all pixels of all images (and processes), never averaged per image
+    or batch. A class without the pixels that a score divides by has no score: its row is nan and the mean leaves it
+    out. `iou` and `f1` are nan where a class appears neither in the truth nor in the predictions.
+
+    Args:
+        num_classes: 2 to 255.
+        ignore_index: the label of pixels that do not count.
+        include_background: false drops class 0 from the means and rows; its pixels still count as the errors of others.
+
+    Raises:
+        ValueError: an argument outside these ranges; in `update`, shapes that do not match or values that are no class
+            (values are checked on the CPU only, since looking at them on a GPU would wait for it; there they are
+            counted, and `compute` refuses).
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+
+    confusion: Tensor
+    invalid: Tensor
+
+    def __init__(self, num_classes: int, ignore_index: int = 255, include_background: bool = True) -> None:
+        super().__init__()
+        if not 2 <= num_classes <= 255:
+            raise ValueError(f"num_classes: {num_classes}, but 2 to 255 classes can be scored")
+        if 0 <= ignore_index < num_classes:
+            raise ValueError(f"ignore_index: {ignore_index} is one of the {num_classes} classes (0..{num_classes - 1})")
+        self.num_classes = num_classes
+        self.ignore_index = ignore_index
+        self.include_background = include_background
+        # Rows are the truth, columns the prediction.
+        self.add_state("confusion", torch.zeros(num_classes, num_classes, dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("invalid", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, prediction: Tensor, target: Tensor) -> None:
+        """Count a batch.
+
+        Args:
+            prediction: labels (B, H, W) of any integer type, or logits (B, C, H, W).
+            target: labels (B, H, W); uint8 is the fastest type for both.
+
+        Raises:
+            ValueError: shapes that do not match, float targets, and on the CPU labels that are no class.
+        """
+        labels = self._labels(prediction, target).flatten()
+        target = target.flatten()
+        classes = self.num_classes
+
+        if target.device.type == "cpu":
+            _check_range("prediction", labels, classes)
+            if target.dtype is torch.uint8:
+                # One row for each value that a uint8 has: no mask, no copy, and wrong labels are seen in the counts.
+                pairs = torch.bincount(_pairs(target, labels, classes, _LABELS), minlength=_LABELS * classes)
+                rows = pairs.view(_LABELS, classes)
+                _check_rows(rows.sum(1), classes, self.ignore_index)
+                self.confusion += rows[:classes]
+                return
+            _check_range("target", target, classes, self.ignore_index)
+
+        valid = (target >= 0) & (target < classes)
+        rows = torch.where(valid, target, classes)  # one extra row takes the ignored pixels
+        pairs = _pairs(rows, labels, classes, classes + 1)
+        if target.device.type == "cpu":
+            counts = torch.bincount(pairs, minlength=(classes + 1) * classes)
+        else:  # bincount would wait for the device to find the largest value
+            known = (labels >= 0) & (labels < classes)
+            self.invalid += ((~valid & (target != self.ignore_index)) | (valid & ~known)).sum()
+            pairs = torch.where(known, pairs, classes * classes).long()
+            counts = torch.zeros((classes + 1) * classes, dtype=torch.int64, device=target.device)
+            counts.scatter_add_(0, pairs, torch.ones_like(pairs))
+        self.confusion += counts.view(classes + 1, classes)[:classes]
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return the scores as float64 tensors on the CPU; see `scores`."""
+        if invalid := int(self.invalid):
+            raise ValueError(
+                f"target or prediction: {invalid} pixels have a label that is neither a class "
+                f"(0..{self.num_classes - 1}) nor the ignore index {self.ignore_index}; check the masks and the list of classes"
+            )
+        return scores(self.confusion, self.include_background)
+
+    def _labels(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Return (B, H, W) labels of labels or logits after comparing all shapes and types."""
+        if target.dtype.is_floating_point or target.dtype in (torch.bool, torch.complex64, torch.complex128):
+            raise ValueError(f"target: type {target.dtype}, but labels are integers (uint8 or int64)")
+        if prediction.ndim == target.ndim + 1:
+            if prediction.shape[1] != self.num_classes:
+                raise ValueError(f"prediction: {prediction.shape[1]} channels of logits for {self.num_classes} classes")
+            # The same answer as argmax(1), and 8 to 20 times as fast on a CPU.
+            prediction = prediction.detach().max(1).indices
+        elif prediction.dtype.is_floating_point:
+            raise ValueError(
+                f"prediction: {tuple(prediction.shape)} of {prediction.dtype} are neither labels nor logits"
+            )
+        if prediction.shape != target.shape:
+            raise ValueError(
+                f"prediction: size {tuple(prediction.shape)} for a target of {tuple(target.shape)} (batch, height, "
+                "width); bring the logits to the mask's size first"
+            )
+        return prediction
+
+
+def scores(confusion: Tensor, include_background: bool = True) -> dict[str, Tensor]:
+    """Compute every score from a confusion matrix (rows are the truth, columns the prediction).
+
+    Args:
+        confusion: (C, C) counts of pixels.
+        include_background: false leaves class 0 out of means and rows (nan), but not out of the others' errors.
+
+    Returns:
+        float64 scalars on the CPU: `pixel_accuracy` (over all pixels), `mean_accuracy`, `miou`, `fw_iou` (weighted by
+        the truth's frequencies), `mean_precision`, `mean_recall` (the same as mean_accuracy), `mean_f1`, and int64
+        `present`, the number of classes that `miou` is the mean of. Per class, float64 (C,), nan where undefined:
+        `iou`, `accuracy` (= recall: correct / truth), `precision` (correct / predicted), `recall`, `f1` (= Dice).
+    """
+    matrix = confusion.detach().cpu().double()
+    correct, truth, predicted = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
+    union = truth + predicted - correct
+
+    counted = torch.ones_like(truth, dtype=torch.bool)
+    counted[0] = include_background
+    nan = torch.full_like(truth, torch.nan)
+
+    def ratio(part: Tensor, whole: Tensor) -> Tensor:
+        return torch.where(counted & (whole > 0), part / whole, nan)
+
+    iou, recall, precision = ratio(correct, union), ratio(correct, truth), ratio(correct, predicted)
+    f1 = ratio(2 * correct, truth + predicted)
+    frequency = torch.where(counted, truth, 0.0)
+    return {
+        "pixel_accuracy": correct.sum() / matrix.sum(),
+        "mean_accuracy": recall.nanmean(),
+        "miou": iou.nanmean(),
+        "fw_iou": (frequency * iou.nan_to_num()).sum() / frequency.sum(),
+        "mean_precision": precision.nanmean(),
+        "mean_recall": recall.nanmean(),
+        "mean_f1": f1.nanmean(),
+        "present": (~iou.isnan()).sum(),
+        "iou": iou,
+        "accuracy": recall,
+        "precision": precision,
+        "recall": recall.clone(),
+        "f1": f1,
+    }
+
+
+def table(result: Mapping[str, Tensor], names: Sequence[str]) -> str:
+    """Write scores for a terminal: IoU and accuracy of each class with "n/a", then the means.
+
+    Args:
+        result: what `SegmentationMetrics.compute` or `scores` returns.
+        names: a name for each class.
+
+    Raises:
+        ValueError: another number of names than classes.
+    """
+    if len(names) != len(result["iou"]):
+        raise ValueError(f"names: {len(names)} for {len(result['iou'])} classes")
+    means = "mean"
+    width = max(len(name) for name in (*names, means, "class"))
+    lines = [f"{'class':<{width}}     IoU  accuracy"]
+    for name, iou, accuracy in zip(names, result["iou"].tolist(), result["accuracy"].tolist(), strict=True):
+        lines.append(f"{name:<{width}}  {_figure(iou):>6}  {_figure(accuracy):>8}")
+    lines.append(f"{means:<{width}}  {_figure(float(result['miou'])):>6}  {_figure(float(result['mean_accuracy'])):>8}")
+    lines.append(
+        f"{int(result['present'])} of {len(names)} classes present · pixel accuracy "
+        f"{_figure(float(result['pixel_accuracy']))} · frequency-weighted IoU {_figure(float(result['fw_iou']))}"
+    )
+    return "\n".join(lines)
+
+
+def _figure(value: float) -> str:
+    """Return four digits, or n/a for nan."""
+    return "n/a" if value != value else f"{value:.4f}"
+
+
+def _pairs(target: Tensor, prediction: Tensor, classes: int, rows: int) -> Tensor:
+    """Return target · classes + prediction in the smallest integer type that holds `rows` of them."""
+    dtype = torch.int16 if rows * classes <= torch.iinfo(torch.int16).max else torch.int32
+    return target.to(dtype).mul_(classes).add_(prediction.to(dtype))
+
+
+def _check_range(name: str, labels: Tensor, classes: int, ignore_index: int | None = None) -> None:
+    """Refuse labels that are neither one of the classes nor ignored."""
+    if labels.numel() == 0:
+        return
+    low, high = (int(value) for value in labels.aminmax())
+    if low >= 0 and high < classes:
+        return
+    if wrong := {int(v) for v in labels[(labels < 0) | (labels >= classes)].tolist()} - {ignore_index}:
+        _refuse(name, sorted(wrong), classes, ignore_index)
+
+
+def _check_rows(pixels: Tensor, classes: int, ignore_index: int) -> None:
+    """Refuse pixels counted in rows that are neither a class nor ignored."""
+    wrong = [value for value in pixels[classes:].nonzero().flatten().add(classes).tolist() if value != ignore_index]
+    if wrong:
+        _refuse("target", wrong, classes, ignore_index)
+
+
+def _refuse(name: str, values: list[int], classes: int, ignore_index: int | None) -> None:
+    shown = ", ".join(str(value) for value in values[:8])
+    ignored = "" if ignore_index is None else f" or {ignore_index} (ignore)"
+    raise ValueError(f"{name}: label {shown} where there are {classes} classes; labels are 0..{classes - 1}{ignored}")

@@ -1,0 +1,169 @@
+"""Predicting files: images in, indexed masks and overlays out, with nothing but a checkpoint."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from seg.task import SegmentationTask
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+"""What counts as an image when a folder is given; a file that is named is tried whatever its suffix."""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run `seg predict`."""
+    from seg.errors import told
+
+    parser = argparse.ArgumentParser(
+        prog="seg predict",
+        description="Predict the classes of every pixel: an indexed PNG in the data set's palette and an overlay for "
+        "each image, at the image's own size.",
+    )
+    parser.add_argument("checkpoint", type=Path, help="a run's checkpoints/best.ckpt")
+    parser.add_argument("inputs", type=Path, nargs="+", help="image files and folders (searched with their subfolders)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the masks; overlays go to its overlays/")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps; auto takes a GPU where there is one")
+    parser.add_argument("--precision", help="32, bf16-mixed, 16-mixed; that of the training run where not given")
+    parser.add_argument("--no-overlays", action="store_true", help="write the masks alone")
+    options = parser.parse_args(argv)
+    told(lambda: sys.exit(1) if predict_files(**vars(options)) else None)
+
+
+def predict_files(
+    checkpoint: Path,
+    inputs: list[Path],
+    out: Path,
+    device: str = "auto",
+    precision: str | None = None,
+    no_overlays: bool = False,
+) -> list[str]:
+    """Write a mask and an overlay for every image; return a line for each file that could not be predicted.
+
+    Args:
+        checkpoint: a checkpoint of `seg`.
+        inputs: image files and folders.
+        out: masks are written to `out/<name>.png`, overlays to `out/overlays/<name>.png`; subfolders are kept.
+        device: where to compute, `auto` for a GPU where there is one.
+        precision: number format; that of the training run where not given.
+        no_overlays: write the masks alone.
+
+    Raises:
+        FileNotFoundError: the checkpoint or an input does not exist, or there is no image in the inputs.
+        ValueError: two images would be written to the same file, or the checkpoint is not one of `seg`.
+    """
+    names = outputs_of(inputs)
+    from tqdm import tqdm
+
+    from seg import draw
+    from seg.convert.palette import write_indexed
+    from seg.data.images import read_image
+
+    task = load(checkpoint, device)
+    failed = []
+    for name, path in tqdm(names.items(), desc="predict", disable=not sys.stderr.isatty()):
+        try:
+            image = read_image(path)
+        except (ValueError, OSError) as error:
+            failed.append(f"{path}: {error}" if str(path) not in str(error) else str(error))
+            continue
+        mask = predict_labels(task, image, precision)
+        write_indexed(out / f"{name}.png", mask, task.class_colors)
+        if not no_overlays:
+            draw.save(out / "overlays" / f"{name}.png", draw.overlay(image, mask, task.class_colors))
+    print(f"{len(names) - len(failed)} of {len(names)} images predicted: masks in {out}", end="")
+    print("" if no_overlays else f", overlays in {out / 'overlays'}")
+    for line in failed:
+        print(f"failed: {line}", file=sys.stderr)
+    return failed
+
+
+def images_in(inputs: list[Path]) -> Iterator[tuple[Path, Path]]:
+    """Yield (name without suffix, file) of the images that files and folders stand for."""
+    for given in inputs:
+        if given.is_dir():
+            for path in sorted(given.rglob("*")):
+                if path.suffix.lower() in SUFFIXES and path.is_file():
+                    yield path.relative_to(given).with_suffix(""), path
+        elif given.exists():
+            yield Path(given.stem), given
+        else:
+            raise FileNotFoundError(f"{given}: there is no such image or folder")
+
+
+def outputs_of(inputs: list[Path]) -> dict[Path, Path]:
+    """Return output name -> image file; two files of one name are refused before anything is written."""
+    names: dict[Path, Path] = {}
+    for name, path in images_in(inputs):
+        if names.setdefault(name, path) != path:
+            raise ValueError(
+                f"{names[name]} and {path} would both be written as {name}.png; predict them into two --out folders"
+            )
+    if not names:
+        raise FileNotFoundError(
+            f"no image in {', '.join(map(str, inputs))}; looked for files ending in {', '.join(SUFFIXES)}"
+        )
+    return names
+
+
+def load(checkpoint: Path, device: str = "auto") -> "SegmentationTask":
+    """Return the task of a checkpoint, ready to predict.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not a checkpoint of `seg`.
+    """
+    import pickle
+
+    import torch
+
+    from seg.task import SegmentationTask
+
+    if not checkpoint.is_file():
+        raise FileNotFoundError(f"{checkpoint}: there is no such checkpoint")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        task: SegmentationTask = SegmentationTask.load_from_checkpoint(
+            checkpoint, map_location="cpu", weights_only=True
+        )
+    except (pickle.UnpicklingError, KeyError, EOFError, RuntimeError, AttributeError, TypeError) as error:
+        raise ValueError(f"{checkpoint} is not a checkpoint of seg, or is damaged: {error}") from error
+    return task.eval().to(device)
+
+
+def predict_labels(task: "SegmentationTask", image: "np.ndarray", precision: str | None = None) -> "np.ndarray":
+    """Return the labels uint8 (H, W) of an image uint8 (H, W, 3) at its own size.
+
+    The image is brought to the size that the data module showed the network, if it did so; the logits are brought
+    back before the labels are read off.
+    """
+    import numpy as np
+    import torch
+
+    from seg.data.images import resize_image
+
+    height, width = image.shape[:2]
+    shown = resize_image(image, (task.resize[0], task.resize[1])) if task.resize else image
+    pixels = torch.from_numpy(np.ascontiguousarray(shown)).permute(2, 0, 1)[None].to(task.device)
+    with torch.inference_mode(), autocast(task, precision or task.trained_precision):
+        logits = task.to_size(task(pixels), torch.empty(1, height, width))
+    return logits.max(1).indices[0].to(torch.uint8).cpu().numpy()  # type: ignore[no-any-return]
+
+
+def autocast(task: "SegmentationTask", precision: str) -> "AbstractContextManager[torch.autocast | None]":
+    """Return the context that computes in a precision as the Trainer names it; fp16 is for GPUs, a CPU takes fp32."""
+    import torch
+
+    kind = task.device.type
+    if precision.startswith("bf16"):
+        return torch.autocast(kind, dtype=torch.bfloat16)
+    if precision.startswith("16") and kind != "cpu":
+        return torch.autocast(kind, dtype=torch.float16)
+    return nullcontext()

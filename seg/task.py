@@ -1,0 +1,226 @@
+"""The task: a network, a loss, metrics and an optimiser, trained, validated and tested by one shared step."""
+
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+from pytorch_lightning.callbacks import Timer
+from pytorch_lightning.cli import OptimizerCallable
+from torch import Tensor, nn
+from torch.nn import functional
+
+from seg import schedules
+from seg.losses import CrossEntropy
+from seg.metrics import SegmentationMetrics
+
+FORMAT = 1
+"""Version of what a checkpoint holds beside Lightning's own entries."""
+
+
+class SegmentationTask(LightningModule):
+    """Train, validate and test a segmentation network.
+
+    Args:
+        net: network from normalised images (B, N, H, W) to logits (B, C, H, W).
+        loss: scalar from logits and target; cross-entropy where not given.
+        optimizer: any optimiser class; AdamW with a rate of 0.001 where not given.
+        schedule: learning rate over the run, per optimiser step; constant where not given.
+        decay_norms: apply weight decay to norms and biases too, as older papers did.
+        channels_last: keep the network and the images in the channels-last layout.
+        class_names: names in the order of their index; the data module knows them.
+        class_colors: one (red, green, blue) of 0..255 a class; the data module knows them.
+        ignore_index: label that neither trains nor scores; the data module knows it.
+        mean: mean of every channel in raw pixel values; the data module knows it.
+        std: standard deviation of every channel in raw pixel values; the data module knows it.
+        resize: (height, width) to which the data module brings images before the network sees them, if any.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        net: nn.Module,
+        class_names: list[str],
+        class_colors: list[list[int]],
+        mean: list[float],
+        std: list[float],
+        ignore_index: int = 255,
+        loss: nn.Module | None = None,
+        optimizer: OptimizerCallable | None = None,
+        schedule: schedules.Constant | None = None,
+        decay_norms: bool = False,
+        channels_last: bool = True,
+        resize: list[int] | None = None,
+    ) -> None:
+        super().__init__()
+        # nothing ignored: this is what lets load_from_checkpoint(path) do without other arguments
+        self.save_hyperparameters()
+        self.class_names = class_names
+        self.class_colors = class_colors
+        self.ignore_index = ignore_index
+        self.decay_norms = decay_norms
+        self.channels_last = channels_last
+        self.resize = resize
+        self.net = net
+        self.loss = loss if loss is not None else CrossEntropy()
+        self.build_optimizer: OptimizerCallable = optimizer or default_optimizer
+        self.schedule = schedule or schedules.Constant()
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
+        self.val_metrics = SegmentationMetrics(len(class_names), ignore_index)
+        self.test_metrics = SegmentationMetrics(len(class_names), ignore_index)
+        self.results: dict[str, dict[str, Tensor]] = {}
+        self.generators: dict[str, Tensor] | None = None
+        self.trained_precision = "32-true"
+        self._share_ignore_index()
+        if channels_last:
+            self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def _share_ignore_index(self) -> None:
+        """Give the data's ignore index to every loss term, so that no loss and metric can disagree."""
+        for module in self.loss.modules():
+            if hasattr(module, "ignore_index"):
+                module.ignore_index = self.ignore_index
+
+    # -- images to logits ---------------------------------------------------------------------------------------------
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """Return images (B, N, H, W) of raw pixel values as the network wants them: floats, normalised per channel."""
+        if self.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        return (images - self.mean) / self.std
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits (B, C, H, W) of images (B, N, H, W) given as raw pixel values."""
+        output = self.net(self.normalize(images))
+        return output[0] if isinstance(output, tuple) else output
+
+    # -- the one step -------------------------------------------------------------------------------------------------
+
+    def shared_step(self, batch: dict[str, Any], stage: str) -> tuple[Tensor, Tensor]:
+        """Return the loss and the logits (B, C, H, W) at the size of the mask; logs `<stage>/loss`."""
+        target = batch["mask"]
+        output = self.net(self.normalize(batch["image"]))
+        outputs = [output[0], *output[1]] if isinstance(output, tuple) else [output]
+        outputs = [self.to_size(logits, target) for logits in outputs]
+        loss: Tensor = self.loss(outputs[0], target.long())
+        self.log(f"{stage}/loss", loss, on_step=stage == "train", on_epoch=True, batch_size=len(target), sync_dist=True)
+        return loss, outputs[0]
+
+    @staticmethod
+    def to_size(logits: Tensor, target: Tensor) -> Tensor:
+        """Return logits (B, C, h, w) brought to the size of a target (B, H, W)."""
+        if logits.shape[-2:] == target.shape[-2:]:
+            return logits
+        return functional.interpolate(logits, target.shape[-2:], mode="bilinear", align_corners=False)
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Return the loss of one training batch."""
+        return self.shared_step(batch, "train")[0]
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Count one validation batch; returns its predicted labels (B, H, W) for the callbacks that draw them."""
+        return self.evaluation_step(batch, "val", self.val_metrics)
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Count one test batch; returns its predicted labels (B, H, W) for the callbacks that draw them."""
+        return self.evaluation_step(batch, "test", self.test_metrics)
+
+    def evaluation_step(self, batch: dict[str, Any], stage: str, metrics: SegmentationMetrics) -> Tensor:
+        """Log the loss of a batch, add it to the confusion matrix, return the predicted labels (B, H, W)."""
+        _, logits = self.shared_step(batch, stage)
+        # max gives the same answer as argmax over the channels, many times faster on a CPU
+        labels = logits.max(1).indices
+        metrics.update(labels, batch["mask"])
+        return labels
+
+    def on_validation_epoch_end(self) -> None:
+        """Log what the confusion matrix says of the whole validation set."""
+        self.log_results("val", self.val_metrics)
+
+    def on_test_epoch_end(self) -> None:
+        """Log what the confusion matrix says of the whole test set."""
+        self.log_results("test", self.test_metrics)
+
+    def log_results(self, stage: str, metrics: SegmentationMetrics) -> None:
+        """Log the scores of a stage; those of absent classes stay out. Kept whole in `results[stage]`."""
+        result = metrics.compute()
+        self.results[stage] = {name: value.detach().cpu() for name, value in result.items()}
+        self.log(f"{stage}/miou", result["miou"], prog_bar=True)
+        for name in ("pixel_accuracy", "mean_accuracy", "fw_iou"):
+            self.log(f"{stage}/{name}", result[name])
+        # reading the vector once: one value at a time would synchronise a GPU once a class
+        for name, value in zip(self.class_names, self.results[stage]["iou"].tolist(), strict=True):
+            if value == value:
+                self.log(f"{stage}/iou/{name}", value, rank_zero_only=True)
+        metrics.reset()
+
+    # -- optimisation -------------------------------------------------------------------------------------------------
+
+    def configure_optimizers(self) -> Any:
+        """Build the optimiser and its schedule, stepped once per optimiser step."""
+        optimizer = self.build_optimizer(self.parameter_groups())
+        total = float(self.trainer.estimated_stepping_batches)
+        scheduler = schedules.scheduler(optimizer, self.schedule, total, self.elapsed_share)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step", "frequency": 1},
+        }
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the parameters in groups: those of one dimension (norms, biases) are not decayed unless asked for."""
+        trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        if self.decay_norms:
+            return [{"params": trainable}]
+        vectors = [parameter for parameter in trainable if parameter.ndim <= 1]
+        return [
+            {"params": [parameter for parameter in trainable if parameter.ndim > 1]},
+            {"params": vectors, "weight_decay": 0.0},
+        ]
+
+    def elapsed_share(self) -> float:
+        """Return the share of `trainer.max_time` that has been trained, 0 where there is no such limit."""
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, Timer) and (remaining := callback.time_remaining()) is not None:
+                elapsed = callback.time_elapsed()
+                return elapsed / (elapsed + remaining) if elapsed + remaining > 0 else 1.0
+        return 0.0
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Log the learning rate that the coming step is made with."""
+        self.log("lr/net", self.trainer.optimizers[0].param_groups[0]["lr"], rank_zero_only=True)
+
+    # -- what a checkpoint holds --------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what prediction and an exact resumption need: format, precision, state of the random generators."""
+        generators = {"cpu": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            generators["cuda"] = torch.cuda.get_rng_state()
+        checkpoint["seg"] = {"format": FORMAT, "precision": str(self.trainer.precision), "generators": generators}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse checkpoints of other projects and of later formats; keep the random generators' state for fit."""
+        held = checkpoint.get("seg")
+        if held is None:
+            raise ValueError("the checkpoint was not written by seg (it has no 'seg' entry); give a best.ckpt of a run")
+        if held["format"] > FORMAT:
+            raise ValueError(
+                f"the checkpoint has format {held['format']}, this version of seg reads up to {FORMAT}; update seg"
+            )
+        self.generators = held["generators"]
+        self.trained_precision = held["precision"]
+
+    def on_train_start(self) -> None:
+        """Put the random generators back to where the checkpoint had them, so that dropout continues its stream."""
+        if self.generators is not None:
+            torch.set_rng_state(self.generators["cpu"])
+            if "cuda" in self.generators and torch.cuda.is_available():
+                torch.cuda.set_rng_state(self.generators["cuda"])
+            self.generators = None
+
+
+def default_optimizer(params: Any) -> torch.optim.Optimizer:
+    """Return AdamW with a learning rate of 0.001 and a weight decay of 0.01."""
+    return torch.optim.AdamW(params, lr=1e-3, weight_decay=1e-2)

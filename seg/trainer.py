@@ -1,0 +1,122 @@
+"""Lightning's Trainer with three additions: automatic precision, automatic SyncBN, a time limit for training alone."""
+
+import time
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, Timer
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.plugins import CheckpointIO
+from pytorch_lightning.trainer.states import RunningStage
+
+from seg.checkpoints import AtomicCheckpointIO
+
+Precision = Literal[
+    "auto", "32", "16-mixed", "bf16-mixed", "32-true", "16-true", "bf16-true", "64-true", "16", "bf16", "64"
+]
+
+
+class Trainer(pl.Trainer):
+    """Train with PyTorch Lightning.
+
+    Args:
+        precision: number format of the computation; `auto` takes bf16-mixed where the hardware has it (CPUs too),
+            16-mixed on older GPUs, 32 elsewhere.
+        sync_batchnorm: share batch statistics between processes; `auto` does so for several GPU processes only.
+        max_time: stop after this time of training, validation not counted: DD:HH:MM:SS.
+        use_distributed_sampler: leave this off; the data modules split the images among the processes themselves.
+    """
+
+    def __init__(
+        self,
+        *,
+        precision: Precision | int = "auto",
+        sync_batchnorm: bool | Literal["auto"] = "auto",
+        max_time: str | timedelta | dict[str, int] | None = None,
+        accelerator: str = "auto",
+        callbacks: list[Callback] | Callback | None = None,
+        logger: Logger | Iterable[Logger] | bool | None = None,
+        plugins: Any = None,
+        use_distributed_sampler: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        callbacks = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or [])
+        if max_time is not None and not any(isinstance(callback, Timer) for callback in callbacks):
+            callbacks.append(TrainingTimer(max_time))
+            kwargs["max_epochs"] = kwargs.get("max_epochs") or -1
+        plugins = [] if plugins is None else list(plugins) if isinstance(plugins, list | tuple) else [plugins]
+        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            plugins.append(AtomicCheckpointIO())
+        super().__init__(
+            precision=resolve_precision(accelerator) if precision == "auto" else precision,  # type: ignore[arg-type]
+            sync_batchnorm=sync_batchnorm is True,
+            accelerator=accelerator,
+            callbacks=callbacks,
+            logger=logger,
+            plugins=plugins,
+            use_distributed_sampler=use_distributed_sampler,
+            **kwargs,
+        )
+        if sync_batchnorm == "auto" and self.strategy.root_device.type == "cuda" and self.world_size > 1:
+            from pytorch_lightning.plugins import TorchSyncBatchNorm
+
+            self.strategy._layer_sync = TorchSyncBatchNorm()  # what sync_batchnorm=True sets
+
+
+def resolve_precision(accelerator: str = "auto") -> Precision:
+    """Return the fastest safe number format of this machine: bf16-mixed, 16-mixed or 32."""
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
+    if accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
+        return "32"
+    capabilities = torch.cpu.get_capabilities()
+    # names as torch gives them on x86 and on Arm
+    if any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "arm_bf16", "bf16")):
+        return "bf16-mixed"
+    return "32"
+
+
+class TrainingTimer(Timer):
+    """Stop training after a time in which validation is not counted.
+
+    Args:
+        duration: DD:HH:MM:SS, a timedelta or its arguments as a dict.
+    """
+
+    def __init__(self, duration: str | timedelta | dict[str, int]) -> None:
+        super().__init__(duration, verbose=False)
+        self.paused_at: float | None = None
+        self.paused = 0.0
+
+    @property
+    def state_key(self) -> str:
+        """Return the name under which the checkpoint holds the elapsed time."""
+        return "TrainingTimer"
+
+    def time_elapsed(self, stage: str = RunningStage.TRAINING) -> float:
+        """Return the seconds spent in a stage; for training without the validations in between."""
+        elapsed = super().time_elapsed(stage)
+        if stage != RunningStage.TRAINING:
+            return elapsed
+        return elapsed - self.paused - (time.monotonic() - self.paused_at if self.paused_at is not None else 0.0)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start counting."""
+        super().on_train_start(trainer, pl_module)
+        self.paused_at, self.paused = None, 0.0
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop the clock."""
+        super().on_validation_start(trainer, pl_module)
+        if not trainer.sanity_checking:
+            self.paused_at = time.monotonic()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Let the clock run again."""
+        super().on_validation_end(trainer, pl_module)
+        if self.paused_at is not None:
+            self.paused += time.monotonic() - self.paused_at
+            self.paused_at = None
