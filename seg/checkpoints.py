@@ -12,7 +12,6 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
-from pytorch_lightning.utilities.rank_zero import rank_zero_info
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -74,13 +73,12 @@ class LastCheckpoint(Checkpoint):
         if self.stop_asked:
             raise KeyboardInterrupt
         self.stop_asked = True
-        rank_zero_info("")
-        print("stopping after this step (Ctrl-C again: at once, without saving it)", flush=True)
+        print("\nstopping after this step (Ctrl-C again: at once, without saving it)", flush=True)
 
     def save(self, trainer: pl.Trainer) -> None:
         """Write `last.ckpt` unless it holds this very step already."""
         self.saved_step = trainer.global_step
-        trainer.save_checkpoint(self.path)
+        trainer.save_checkpoint(self.path, weights_only=False)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -1,7 +1,9 @@
 """The command line of training and evaluation: Lightning's, with run folders, config lookup and clear errors."""
 
+import logging
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +202,11 @@ def main(args: list[str] | None = None, default: str = "") -> None:
         args: the arguments; those of the process where not given.
         default: subcommand that is meant where none is given.
     """
+    # what these say is either said by seg itself or of no use to whoever runs it
+    for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.rank_zero", "lightning_fabric.utilities.seed"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # Lightning's own call, answered by torch 2.10 and later with advice for Lightning
+    warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
     if os.environ.get("LOCAL_RANK", "0") == "0":
         os.environ.pop(runs.ENVIRONMENT, None)
     told(lambda: SegCLI(default, args))

@@ -35,5 +35,19 @@ def message_for_user(error: BaseException) -> str | None:
             return None
         _, _, message = text.rstrip().rpartition(f"\n{type(error).__name__}: ")
         return message or None
+    if unwrapped := without_union(text):
+        return unwrapped
     frames = traceback.extract_tb(error.__traceback__)
     return text if frames and Path(frames[-1].filename).is_relative_to(PACKAGE) else None
+
+
+def without_union(text: str) -> str | None:
+    """Return the message inside the parser's report that a value fits none of several types, or None.
+
+    The data module is optional to Lightning, so that every error of its constructor arrives as the first of two.
+    """
+    _, found, rest = text.partition("Errors:\n  - ")
+    if not text.startswith("Does not validate against any of the Union subtypes") or not found:
+        return None
+    message, _, _ = rest.partition("\n  - Expected a <class 'NoneType'>")
+    return message.replace("\n    ", "\n")

@@ -1,34 +1,34 @@
 """Learning-rate schedules per optimiser step: warm-up, then poly or cosine, over the steps or the time of the run."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 
-@dataclass
-class Constant:
-    """Hold the learning rate after a linear warm-up.
+class Schedule(ABC):
+    """Describe a learning rate over a run: a linear rise, then a decay to an end value.
 
     Args:
         warmup: share of the run (below 1) or number of optimiser steps (1 and more) over which the rate rises linearly.
-        end: learning rate of the last optimiser step as a share of the base rate; constant schedules have none.
+        end: learning rate of the last optimiser step, as a share of the base rate.
+
+    Raises:
+        ValueError: a warm-up below 0, an end outside 0..1.
     """
 
-    warmup: float = 0.0
-    end: float = 0.0
+    def __init__(self, warmup: float = 0.0, end: float = 0.0) -> None:
+        if warmup < 0:
+            raise ValueError(f"schedule.warmup: {warmup} is negative; give a share of the run or a number of steps")
+        if not 0 <= end <= 1:
+            raise ValueError(f"schedule.end: {end} is not a share of the base learning rate; give 0 to 1")
+        self.warmup, self.end = warmup, end
 
-    def __post_init__(self) -> None:
-        if self.warmup < 0:
-            raise ValueError(f"schedule.warmup: {self.warmup} is negative; give a share of the run or a number of steps")
-        if not 0 <= self.end <= 1:
-            raise ValueError(f"schedule.end: {self.end} is not a share of the base learning rate; give 0 to 1")
-
+    @abstractmethod
     def decay(self, progress: float) -> float:
         """Return the share of the way from the end to the base rate, for a progress of 0 to 1 after the warm-up."""
-        return 1.0
 
     def factor(self, step: int, total: float, elapsed: float) -> float:
         """Return what the base learning rate is multiplied by.
@@ -53,30 +53,45 @@ class Constant:
         return self.end + (1 - self.end) * self.decay(after)
 
 
-@dataclass
-class Poly(Constant):
-    """Decay the learning rate as (1 − progress)^power.
+class Constant(Schedule):
+    """Hold the learning rate after the warm-up.
 
     Args:
         warmup: share of the run (below 1) or number of optimiser steps (1 and more) over which the rate rises linearly.
-        end: learning rate of the last optimiser step as a share of the base rate.
-        power: exponent; 0.9 in DeepLab (Chen et al. 2017, section 4.1).
     """
 
-    power: float = 0.9
+    def __init__(self, warmup: float = 0.0) -> None:
+        super().__init__(warmup)
+
+    def decay(self, progress: float) -> float:
+        """Return 1."""
+        return 1.0
+
+
+class Poly(Schedule):
+    """Decay the learning rate as (1 − progress)^power.
+
+    Args:
+        power: exponent; 0.9 in DeepLab (Chen et al. 2017, section 4.1).
+        warmup: share of the run (below 1) or number of optimiser steps (1 and more) over which the rate rises linearly.
+        end: learning rate of the last optimiser step, as a share of the base rate.
+    """
+
+    def __init__(self, power: float = 0.9, warmup: float = 0.0, end: float = 0.0) -> None:
+        super().__init__(warmup, end)
+        self.power = power
 
     def decay(self, progress: float) -> float:
         """Return (1 − progress)^power."""
         return float((1 - progress) ** self.power)
 
 
-@dataclass
-class Cosine(Constant):
+class Cosine(Schedule):
     """Decay the learning rate along half a cosine.
 
     Args:
         warmup: share of the run (below 1) or number of optimiser steps (1 and more) over which the rate rises linearly.
-        end: learning rate of the last optimiser step as a share of the base rate.
+        end: learning rate of the last optimiser step, as a share of the base rate.
 
     Source: Loshchilov and Hutter 2017, without restarts.
     """
@@ -86,7 +101,7 @@ class Cosine(Constant):
         return 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def scheduler(optimizer: Optimizer, schedule: Constant, total: float, elapsed: Callable[[], float]) -> LambdaLR:
+def scheduler(optimizer: Optimizer, schedule: Schedule, total: float, elapsed: Callable[[], float]) -> LambdaLR:
     """Build the torch scheduler that follows a schedule; step it once per optimiser step.
 
     Args:

@@ -48,7 +48,7 @@ class SegmentationTask(LightningModule):
         ignore_index: int = 255,
         loss: nn.Module | None = None,
         optimizer: OptimizerCallable | None = None,
-        schedule: schedules.Constant | None = None,
+        schedule: schedules.Schedule | None = None,
         decay_norms: bool = False,
         channels_last: bool = True,
         resize: list[int] | None = None,

@@ -4,14 +4,16 @@ import inspect
 import random
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
 import albumentations as A
 import cv2
 import numpy as np
+from albumentations.augmentations.dropout.transforms import BaseDropout
 
 from seg.data.classes import IGNORE
 
-Transform = A.BasicTransform | A.BaseCompose
+Transform: TypeAlias = A.BasicTransform | A.BaseCompose
 
 _PROBE_LABELS = (40, 200)
 _PROBE_SIZES = ((192, 256), (768, 1024), (2304, 2560))
@@ -76,16 +78,16 @@ def _fill_masks_with_ignore(transform: A.BasicTransform) -> None:
             "leave out mask_interpolation (0, nearest, is what masks need)"
         )
     # Cutting out is a choice: leave the labels and let the network guess (None), or do not score the hole (255).
-    hides = isinstance(transform, A.BaseDropout)
+    hides = isinstance(transform, BaseDropout)
     for setting in ("fill_mask", "mask_drop_value"):
         if not hasattr(transform, setting):
             continue
         value = getattr(transform, setting)
         chosen = {float(number) for number in np.atleast_1d(value)} if value is not None else {None}
         if hides or setting == "mask_drop_value":
-            allowed, cure = ({None}, {float(IGNORE)}), f"{IGNORE} to ignore them, or leave it out to keep their labels"
+            allowed, cure = [{None}, {float(IGNORE)}], f"{IGNORE} to ignore them, or leave it out to keep their labels"
         else:
-            allowed, cure = ({None}, {0.0}, {float(IGNORE)}), f"{IGNORE}, or leave it out: it is set to {IGNORE}"
+            allowed, cure = [{None}, {0.0}, {float(IGNORE)}], f"{IGNORE}, or leave it out: it is set to {IGNORE}"
         if chosen not in allowed:
             raise ValueError(f"augment: {name} gives hidden pixels of masks the label {value}; set {setting}: {cure}")
         if not hides and setting == "fill_mask":
@@ -127,20 +129,21 @@ def _probe_once(transform: A.BasicTransform, size: tuple[int, int], draw: int, n
     new_image, new_mask = data["image"], data["mask"]
     if not isinstance(new_image, np.ndarray) or new_image.dtype != np.uint8 or new_image.shape[2:] != (3,):
         raise _BadTransformError(
-            f"augment: {name} does not give a uint8 image of 3 channels; leave it out: images are normalised and become "
-            "tensors after augmentation, on the device (see mean and std)"
+            f"augment: {name} does not give a uint8 image of 3 channels; leave it out: images are normalised and "
+            "become tensors after augmentation, on the device (see mean and std)"
         )
     if isinstance(transform, A.ImageOnlyTransform) and not np.array_equal(mask, new_mask):
         raise _BadTransformError(f"augment: {name} changes colours, and masks with them; take another transform")
     if not isinstance(new_mask, np.ndarray) or new_mask.dtype != np.uint8 or new_mask.shape != new_image.shape[:2]:
+        found = getattr(new_mask, "shape", type(new_mask))
         raise _BadTransformError(
-            f"augment: {name} gives a mask that does not fit its image ({getattr(new_mask, 'shape', type(new_mask))} for "
-            f"{new_image.shape[:2]}); take another transform"
+            f"augment: {name} gives a mask that does not fit its image ({found} for {new_image.shape[:2]}); "
+            "take another transform"
         )
     if invented := sorted(set(np.unique(new_mask).tolist()) - {*_PROBE_LABELS, IGNORE}):
         settings = inspect.signature(type(transform)).parameters
         cure = next((f"set its {word}" for word in ("fill_mask", "border_mode") if word in settings), None)
         raise _BadTransformError(
-            f"augment: {name} gives masks labels that were not there (here {invented[:5]} in a mask of {_PROBE_LABELS}), "
-            f"and would train on them as classes; {cure or 'leave it out'}, or take another transform"
+            f"augment: {name} gives masks labels that were not there ({invented[:5]} in a mask of {_PROBE_LABELS}) and "
+            f"would train on them as classes; {cure or 'leave it out'}, or take another transform"
         )

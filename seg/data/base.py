@@ -1,4 +1,4 @@
-"""What all data modules share: splits, loaders, augmentation, classes, cache; a data set adds only where its files are."""
+"""What all data modules share: splits, loaders, augmentation, classes, cache. A data set adds where its files are."""
 
 import logging
 import os
@@ -17,6 +17,7 @@ from seg.data.cache import Cache, disk_folder, fingerprint
 from seg.data.classes import IGNORE, Classes
 from seg.data.dataset import Pair, Pairs, collate, start_worker
 from seg.data.images import Labels, read_size
+from seg.data.loader import TrainingLoader
 from seg.data.sampling import EvaluationBatches, TrainingOrder
 from seg.data.transforms import IMAGENET_MEAN, IMAGENET_STD, default_augmentation
 
@@ -36,11 +37,11 @@ class SegmentationData(pl.LightningDataModule):
         crop: [height, width] in pixels that the default augmentation cuts out to train on.
         resize: [height, width] that images are brought to. Masks too in training; in validation and test the mask keeps
             its own size, and that is where the prediction is scored.
-        augment: albumentations classes for training, a list of class_path and init_args, which must end in a crop where
-            images differ in size; null is scale 0.5–2, random crop, flip, colour jitter; [] is nothing. Masks are filled
-            with 255; cut-out classes keep the labels that they hide, or ignore them with fill_mask: 255.
+        augment: albumentations classes for training, a list of class_path and init_args, which must end in a crop
+            where images differ in size; null is scale 0.5–2, random crop, flip, colour jitter; [] is nothing. Masks
+            are filled with 255; cut-out classes keep the labels that they hide, or ignore them with fill_mask: 255.
         batch_size: images in a batch of one process.
-        num_workers: processes that read; auto is one a core, 8 at most, shared among the training processes of a machine.
+        num_workers: processes that read; auto is one a core, at most 8, shared among the processes that train.
         cache: keep decoded images: none, in ram while the run lasts, or on disk across runs.
         cache_limit: GiB that all caches of a run may take on a machine; what does not fit is decoded each time.
         mean: of the pixel values 0..255, a number a channel; ImageNet's where not given.
@@ -60,7 +61,7 @@ class SegmentationData(pl.LightningDataModule):
     def __init__(
         self,
         root: str,
-        classes: list[str],
+        classes: list[str] | None = None,
         colors: list[list[int]] | None = None,
         label_map: dict[int, int] | None = None,
         crop: tuple[int, int] = (512, 512),
@@ -76,7 +77,7 @@ class SegmentationData(pl.LightningDataModule):
         multiprocessing_context: Literal["fork", "forkserver", "spawn"] | None = None,
     ) -> None:
         super().__init__()
-        checked = Classes(classes, colors)
+        checked = Classes(classes or [], colors)
         self.root = Path(root).expanduser()
         self.class_names, self.class_colors = list(checked.names), [list(color) for color in checked.colors]
         self.labels = Labels(len(checked), label_map)
@@ -129,7 +130,7 @@ class SegmentationData(pl.LightningDataModule):
         """Return shuffled, augmented batches; the incomplete last one is left out unless it is the only one."""
         dataset = self.datasets["train"]
         order = TrainingOrder(len(dataset), self.seed, *self._rank())
-        return DataLoader(
+        return TrainingLoader(
             dataset,
             batch_size=self.batch_size,
             sampler=order,
@@ -152,8 +153,9 @@ class SegmentationData(pl.LightningDataModule):
         return DataLoader(dataset, batch_sampler=batches, **self._loading())
 
     def _loading(self) -> dict[str, Any]:
-        workers = self.num_workers
-        if workers == "auto":
+        if isinstance(self.num_workers, int):
+            workers = self.num_workers
+        else:
             cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
             workers = min(cores // self._local_processes(), 8) if cores > 1 else 0
         return {
@@ -163,6 +165,8 @@ class SegmentationData(pl.LightningDataModule):
             "persistent_workers": workers > 0,
             "pin_memory": torch.cuda.is_available(),
             "multiprocessing_context": self.multiprocessing_context if workers else None,
+            # a stream of its own: making an iterator must not move the one that dropout draws from
+            "generator": torch.Generator().manual_seed(self.seed),
         }
 
     def _rank(self) -> tuple[int, int]:
@@ -197,7 +201,7 @@ class SegmentationData(pl.LightningDataModule):
     def _cache(self, split: str, pairs: Sequence[Pair], training: bool) -> Cache | None:
         if self.cache == "none":
             return None
-        own = [tuple(read_size(pair.image)) for pair in pairs]
+        own: list[tuple[int, int]] = [read_size(pair.image) for pair in pairs]
         images = [self.resize or size for size in own]
         shapes = list(zip(images, images if training else own, strict=True))
         used = sum(dataset.cache.size for dataset in self.datasets.values() if dataset.cache is not None)

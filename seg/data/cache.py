@@ -1,9 +1,9 @@
 """Decoded samples in one memory-mapped file that all workers share: in memory for a run, or on disk across runs.
 
-The file holds a flag for each sample, a checksum for each, then the pixels, at places computed from the images' sizes. Its
-whole length is reserved before the first write, so that a full disk is found here and not by a crashing worker. A sample's
-flag is set after its pixels are written: whoever is killed in between leaves a sample that counts as missing. Two workers
-that write one sample at once write the same bytes.
+The file holds a checksum for each sample, a flag for each, then the pixels, at places computed from the images' sizes.
+Its whole length is reserved before the first write, so that a full disk is found here and not by a crashing worker. A
+sample's flag is set after its pixels are written: whoever is killed in between leaves a sample that counts as missing.
+Two workers that write one sample at once write the same bytes.
 """
 
 import contextlib
@@ -91,7 +91,7 @@ class Cache:
             return None
         image_view, mask_view, data = self._views(index)
         if self.checked is not None and index not in self.checked:
-            if zlib.crc32(data) != self._sums[index]:
+            if zlib.crc32(data.data) != self._sums[index]:
                 self._flags[index] = 0
                 return None
             self.checked.add(index)
@@ -105,7 +105,7 @@ class Cache:
         image_view[...] = image
         mask_view[...] = mask
         if self.checked is not None:
-            self._sums[index] = zlib.crc32(data)
+            self._sums[index] = zlib.crc32(data.data)
         self._flags[index] = 1
 
     def __len__(self) -> int:
@@ -176,7 +176,7 @@ def fingerprint(settings: object, files: Sequence[str]) -> str:
 
 
 def disk_folder(root: Path) -> Path:
-    """Return the folder for the disk caches of a data set: `.cache` inside it, or the user's own where it is read-only."""
+    """Return the folder for a data set's disk caches: `.cache` inside it, or the user's own where it is read-only."""
     inside = root / ".cache"
     try:
         inside.mkdir(exist_ok=True)

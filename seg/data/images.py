@@ -1,8 +1,8 @@
 """The one reader of images and masks: files -> uint8 arrays, upright, checked.
 
 Two decoders give the same pixels: OpenCV, the faster of the two, reads the plain JPEG and PNG files that data sets are
-made of; Pillow reads everything else. OpenCV alone would not do: it fills truncated files with grey, expands palettes to
-colours and has its own idea of CMYK.
+made of; Pillow reads everything else. OpenCV alone would not do: it fills truncated files with grey, expands palettes
+to colours and has its own idea of CMYK.
 """
 
 import io
@@ -86,7 +86,7 @@ def read_mask(path: str | Path) -> np.ndarray:
         )
     if image.mode not in ("P", "L", "1"):
         raise ValueError(
-            f"mask {path} is a colour picture (mode {image.mode}); an indexed mask is expected, one label value a pixel. "
+            f"mask {path} is a colour picture (mode {image.mode}); an indexed mask is expected, one label a pixel. "
             "Convert its colours to indices by the data set's palette first (seg/convert/palette.py writes such files)"
         )
     if image.format == "PNG" and image.mode == "L" and _plain_png(image, data):
@@ -201,8 +201,8 @@ def read_pair(image_path: str | Path, mask_path: str | Path, labels: Labels) -> 
     mask = read_mask(mask_path)
     if image.shape[:2] != mask.shape:
         raise ValueError(
-            f"image {image_path} is {image.shape[0]}×{image.shape[1]} (height × width, EXIF orientation applied) but its "
-            f"mask {mask_path} is {mask.shape[0]}×{mask.shape[1]}; draw the mask on the image as it is shown, "
+            f"image {image_path} is {image.shape[0]}×{image.shape[1]} (height × width, EXIF orientation applied) but "
+            f"its mask {mask_path} is {mask.shape[0]}×{mask.shape[1]}; draw the mask on the image as it is shown, "
             "and keep both at one size (`resize` scales both)"
         )
     return image, labels.apply(mask, mask_path)

@@ -8,11 +8,11 @@ from torch.utils.data import Sampler
 
 
 class Key(NamedTuple):
-    """What a worker is asked for: the sample `index`, at `position` in the order of `epoch`."""
+    """What a worker is asked for: the sample `number`, at `position` in the order of `epoch`."""
 
     epoch: int
     position: int
-    index: int
+    number: int
 
 
 class TrainingOrder(Sampler[Key]):
@@ -33,6 +33,7 @@ class TrainingOrder(Sampler[Key]):
         assert 0 <= rank < world_size, (rank, world_size)
         self.number, self.seed, self.rank, self.world_size = number, seed, rank, world_size
         self.epoch = 0
+        self.start = 0  # samples left out of the next epoch, by a run that resumes within it
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch; Lightning calls this before each."""
@@ -43,7 +44,8 @@ class TrainingOrder(Sampler[Key]):
 
     def __iter__(self) -> Iterator[Key]:
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.number)
-        for step in range(len(self)):
+        start, self.start = self.start, 0
+        for step in range(start, len(self)):
             position = step * self.world_size + self.rank
             yield Key(self.epoch, position, int(order[position % self.number]))
 

@@ -5,16 +5,77 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
 from seg.convert.palette import write_indexed
 from seg.data.shapes_drawing import COLORS, NAMES, generate
+from seg.data.voc import VOC
 
-__all__ = ["COLORS", "NAMES", "generate", "write_tree"]
+__all__ = ["COLORS", "NAMES", "Shapes", "generate", "write_tree"]
 
 RECORD = "shapes.json"
 VERSION = 1  # of the drawing: goes up with every change that moves a pixel
+
+
+class Shapes(VOC):
+    """Draw a data set of seven kinds of shapes, once, and read it: what to try things on, without a download.
+
+    Circles, squares, triangles, stars, rings, crosses and rare small hearts on textured
+    grounds; the images are 96 to 160 pixels a side.
+
+    Args:
+        root: folder of the data set, drawn if it is not there.
+        drawing_seed: another one gives other images; the same gives the same, bit for bit.
+        train_images: number of images to train on.
+        val_images: number of images to validate on.
+        test_images: number of images to test on; with 0, validation is tested.
+        crop: [height, width] in pixels that the default augmentation cuts out to train on.
+        **kwargs: see `SegmentationData`.
+    """
+
+    tree = "Shapes draws what belongs there by itself; remove the folder {root} to have it drawn again."
+
+    def __init__(
+        self,
+        root: str = "data/shapes",
+        drawing_seed: int = 0,
+        train_images: int = 240,
+        val_images: int = 60,
+        test_images: int = 60,
+        crop: tuple[int, int] = (96, 96),
+        **kwargs: Any,
+    ) -> None:
+        colors = [list(color) for color in COLORS]
+        # What is named here is settled, and so is not offered in a configuration.
+        super().__init__(
+            root,
+            classes=list(NAMES),
+            colors=colors,
+            crop=crop,
+            image_dir="JPEGImages",
+            mask_dir="SegmentationClass",
+            split_dir="ImageSets/Segmentation",
+            train_split="train",
+            val_split="val",
+            test_split="test",
+            download=False,
+            url="",
+            md5="",
+            label_map=None,
+            **kwargs,
+        )
+        self.drawing_seed = drawing_seed
+        self.image_counts = _checked(drawing_seed, train_images, val_images, test_images)
+
+    def prepare_data(self) -> None:
+        """Draw the data set if it is not there; called by one process of a machine."""
+        write_tree(self.root, self.drawing_seed, *self.image_counts.values())
+
+    def has_test(self) -> bool:
+        """Tell whether there are test images, drawn already or not."""
+        return self.image_counts["test"] > 0
 
 
 def write_tree(root: str | Path, seed: int = 0, train: int = 240, val: int = 60, test: int = 60) -> bool:
@@ -38,12 +99,7 @@ def write_tree(root: str | Path, seed: int = 0, train: int = 240, val: int = 60,
         OSError: the folder cannot be written.
     """
     root = Path(root)
-    counts = {"train": train, "val": val, "test": test}
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"seed: {seed} is not in 0..4294967295")
-    for split, number in counts.items():
-        if number < (split != "test"):
-            raise ValueError(f"{split}: {number} images; Shapes needs 1 or more for train and val, 0 or more for test")
+    counts = _checked(seed, train, val, test)
     record = {"version": VERSION, "seed": seed, **counts}
     if _is_there(root, record):
         return False
@@ -65,6 +121,18 @@ def write_tree(root: str | Path, seed: int = 0, train: int = 240, val: int = 60,
         return True
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _checked(seed: int, train: int, val: int, test: int) -> dict[str, int]:
+    """Return the number of images a split, or raise ValueError."""
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"drawing_seed: {seed} is not in 0..4294967295")
+    counts = {"train": train, "val": val, "test": test}
+    for split, number in counts.items():
+        least = 0 if split == "test" else 1
+        if number < least:
+            raise ValueError(f"{split}_images: {number} must be at least {least}")
+    return counts
 
 
 def _is_there(root: Path, record: dict[str, int]) -> bool:

@@ -212,11 +212,11 @@ class Thing(NamedTuple):
 
 def place(rng: Rng, label: int, height: int, width: int) -> Thing:
     """Put an object of a class somewhere into a picture, turned anyhow."""
-    radius = between(rng, 7.5, 9.5) if label == HEART else between(rng, 13.0, 26.0)
+    radius = between(rng, 7.0, 8.5) if label == HEART else between(rng, 10.0, 17.0)
     margin = radius if label == HEART else 0.45 * radius  # larger ones may be cut off by the edge
     left, top = between(rng, margin, width - margin), between(rng, margin, height - margin)
     cos, sin = direction(rng)
-    cos, sin = abs(cos) + 0.4, sin * 0.5  # more or less upright: no further than 50° from it, mostly less
+    cos, sin = abs(cos) + 0.5, sin * 0.4  # more or less upright: within 40°, mostly less
     length = root(cos * cos + sin * sin)
     cos, sin = cos / length, sin / length
     reach = 1.2 * radius + 10  # room for the outline's corners, the shadow and the border
@@ -237,8 +237,8 @@ def shifted(field: Field, down: int, right: int) -> Field:
 
 
 def scene(rng: Rng, height: int, width: int) -> list[Thing]:
-    """Choose the objects, farthest first, so that of each at least two thirds stay in sight."""
-    wanted = [1 + pick(rng, HEART - 1) for _ in range(3 + pick(rng, 3) + height * width // 9000)]
+    """Choose the objects, farthest first, so that of each at least three quarters stay in sight."""
+    wanted = [1 + pick(rng, HEART - 1) for _ in range(height * width // 2200 + pick(rng, 5))]
     if rng.random_sample() < HEART_SHARE:
         wanted.append(HEART)  # on top of the others: there are few enough of its pixels
     things: list[Thing] = []
@@ -251,7 +251,7 @@ def scene(rng: Rng, height: int, width: int) -> list[Thing]:
             after = owner.copy()
             after[thing.box][body] = len(things)
             left = np.bincount(after.ravel() + 1, minlength=len(things) + 2)[1:]
-            if all(3 * int(now) >= 2 * before for now, before in zip(left, whole, strict=False)):
+            if all(4 * int(now) >= 3 * before for now, before in zip(left, whole, strict=False)):
                 owner = after
                 whole.append(int(np.count_nonzero(body)))
                 things.append(thing)

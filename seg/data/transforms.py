@@ -15,7 +15,7 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 """ImageNet's mean and standard deviation, of pixel values 0..255; what pretrained encoders expect."""
 
 
-class RandomScaleCrop(A.DualTransform):
+class RandomScaleCrop(A.DualTransform):  # type: ignore[misc]
     """Scale by a random factor and cut out a random window, where needed padded: with `fill`, and the mask with 255.
 
     The window is cut in the source first, so that only pixels that are kept are ever resized.
@@ -92,7 +92,7 @@ class RandomScaleCrop(A.DualTransform):
         return self._cut(mask, params, cv2.INTER_NEAREST_EXACT, IGNORE)
 
 
-class FastColorJitter(A.ImageOnlyTransform):
+class FastColorJitter(A.ImageOnlyTransform):  # type: ignore[misc]
     """Change brightness, contrast, saturation and hue at random, all in one 3×4 matrix: 30 times faster than by parts.
 
     Brightness multiplies; contrast stretches around mid-grey; saturation blends with luma (ITU-R BT.601); hue turns the

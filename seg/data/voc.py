@@ -46,8 +46,8 @@ class VOC(SegmentationData):
         "  {root}/JPEGImages/*.jpg\n"
         "  {root}/SegmentationClass/*.png   indexed masks, 255 = ignore\n"
         "  {root}/ImageSets/Segmentation/train.txt, val.txt   a name a line, without suffix\n"
-        "Get VOC 2012 with --data.download true. Your own data may have other names: see image_dir, mask_dir, split_dir, "
-        "train_split, val_split."
+        "Get VOC 2012 with --data.download true. Your own data may have other names: see image_dir, mask_dir, "
+        "split_dir, train_split, val_split."
     )
 
     def __init__(

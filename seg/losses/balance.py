@@ -19,7 +19,7 @@ def balance(pixels: Tensor, image_pixels: Tensor, name: str) -> Tensor:
 
     Args:
         pixels: (C,) pixels of each class.
-        image_pixels: (C,) pixels, of any class but not ignored, of the images that contain the class.
+        image_pixels: (C,) pixels, ignored ones too, of the images that contain the class.
         name: one of BALANCES.
 
     Returns:

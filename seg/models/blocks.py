@@ -111,15 +111,18 @@ def check_images(images: Tensor, in_channels: int) -> None:
         )
 
 
-def pad_to_multiple(images: Tensor, stride: int) -> Tensor:
-    """Pad (B, N, H, W) at the bottom and right with zeros so that both sides are multiples of `stride`.
+def pad_to_multiple(images: Tensor, stride: int, smallest: int = 0) -> Tensor:
+    """Pad (B, N, H, W) at the bottom and right with zeros to sides of multiples of `stride` and at least `smallest`.
 
     Zero is the mean colour of normalised images and what the convolutions themselves see beyond the border. Padding
     only at the end keeps pixel (0, 0) at the corner of the pooling grid, and costs no decision about odd remainders.
     """
     # Unconditional, so that a graph exported with free sizes has no branch; nothing to pad costs a copy of the image.
     height, width = images.shape[-2:]
-    return F.pad(images, (0, -width % stride, 0, -height % stride))
+    if not smallest:
+        return F.pad(images, (0, -width % stride, 0, -height % stride))
+    bottom, right = (max(smallest, size + -size % stride) - size for size in (height, width))
+    return F.pad(images, (0, right, 0, bottom))
 
 
 @contextmanager
@@ -157,6 +160,17 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
         FileNotFoundError: no such file.
         ValueError: not a file of tensors, or tensors whose names or shapes differ from the network's.
     """
+    state = read_weights(path)
+    fill(network, state, f"weights: {path}", type(network).__name__)
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """Return the tensors of a .pth file by name, or those of the network (`net.`) of a checkpoint.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a file of tensors.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
@@ -166,16 +180,30 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds here: UnpicklingError, RuntimeError, EOFError, …
         raise ValueError(
-            f"weights: {path} is not a file of tensors saved by torch.save(net.state_dict(), …): {error}"
+            f"weights: {path} cannot be read as tensors saved by torch.save(net.state_dict(), …)"
         ) from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
-        if inside := {key.removeprefix("net."): value for key, value in state.items() if key.startswith("net.")}:
-            state = inside
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        inside = {key.removeprefix("net."): value for key, value in state.items() if key.startswith("net.")}
+        state = inside or state
+    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"weights: {path} holds no state dict; save one with torch.save(net.state_dict(), path)")
+    return state
 
-    expected = network.state_dict()
+
+def fill(module: nn.Module, state: dict[str, Tensor], source: str, what: str) -> None:
+    """Load a state dict, or say which tensors do not fit.
+
+    Args:
+        module: receives every tensor.
+        state: tensors by name.
+        source: begins the error, such as "weights: file.pth".
+        what: the module's name in the error.
+
+    Raises:
+        ValueError: names or shapes differ; the first three are named.
+    """
+    expected = module.state_dict()
     problems = [f"{name} is missing" for name in expected if name not in state]
     problems += [f"{name} is not in the network" for name in state if name not in expected]
     problems += [
@@ -186,7 +214,7 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
     if problems:
         shown = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
         raise ValueError(
-            f"weights: {path} does not fit {type(network).__name__}: {shown}. "
+            f"{source} does not fit {what}: {shown}. "
             "Use a file of the same network with the same settings, or null for random weights"
         )
-    network.load_state_dict(state)
+    module.load_state_dict(state)
