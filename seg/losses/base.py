@@ -21,7 +21,7 @@ class Loss(nn.Module):
         return False
 
     def set_pixel_counts(self, pixels: Tensor, image_pixels: Tensor) -> None:
-        """Take the training split's counts, both (C,): pixels of each class, and pixels of the images that contain it."""
+        """Take the training split's counts (C,): pixels of each class, and pixels of the images that contain it."""
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the loss of logits (B, C, H, W) for integer labels (B, H, W)."""

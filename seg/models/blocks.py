@@ -125,6 +125,14 @@ def pad_to_multiple(images: Tensor, stride: int, smallest: int = 0) -> Tensor:
     return F.pad(images, (0, right, 0, bottom))
 
 
+def crop(logits: Tensor, height: int, width: int) -> Tensor:
+    """Return the top left (B, C, height, width) of logits: what was padded is gone."""
+    if torch.compiler.is_exporting():
+        # The copy has no stride to guess: a view would bind the graph to sizes that are, or are not, multiples.
+        return F.pad(logits, (0, width - logits.shape[3], 0, height - logits.shape[2]))
+    return logits[..., :height, :width]
+
+
 @contextmanager
 def without_weights() -> Iterator[None]:
     """Build networks without reading or downloading what their `weights` argument names.

@@ -1,7 +1,8 @@
-"""Every network of segmentation-models-pytorch (Iakubovskii 2019), with its own or timm's encoders, for any image size."""
+"""Every network of segmentation-models-pytorch (Iakubovskii 2019) with its own or timm's encoders."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from seg.models.blocks import (
     BatchNorm2d,
     check_channels,
     check_images,
+    crop,
     fill,
     pad_to_multiple,
     read_weights,
@@ -46,7 +48,7 @@ class SMP(nn.Module):
         options: further arguments of the library's class by name, such as decoder_channels.
 
     Raises:
-        ValueError: an unknown architecture, encoder or option (the nearest names are listed), or weights that do not fit.
+        ValueError: an unknown architecture, encoder or option (nearest names are listed), or weights that do not fit.
         FileNotFoundError: weights is neither a known name nor a file.
         ConnectionError: pretrained weights could not be downloaded; the message says what to do.
     """
@@ -72,11 +74,15 @@ class SMP(nn.Module):
         for name in options:
             if name in _OURS:
                 raise ValueError(f"options: {name} is set by {_OURS[name]}; remove it from the options")
+            # The library swallows names that it does not know; timm's encoders take some of them.
+            if name not in (accepted := _options(kind)) and not encoder.startswith("tu-"):
+                raise ValueError(_unknown(f"options for {kind.__name__}", name, accepted, show_all=True))
         if kind.__name__ == "DPT":
             options.setdefault("dynamic_img_size", True)
             if not encoder.startswith("tu-"):
                 raise ValueError(
-                    f"encoder: '{encoder}', but DPT takes vision transformers of timm: tu-vit_base_patch16_224.augreg_in21k, …"
+                    f"encoder: '{encoder}', but DPT takes vision transformers of timm, "
+                    "such as tu-vit_base_patch16_224.augreg_in21k"
                 )
         known = _known_weights(smp, encoder)
         wanted = weights if weights_wanted() else None
@@ -107,7 +113,7 @@ class SMP(nn.Module):
         check_images(images, self.in_channels)
         height, width = images.shape[-2:]
         x = pad_to_multiple(images, self.stride, self._smallest)
-        return self.network(x)[..., :height, :width]  # type: ignore[no-any-return]
+        return crop(self.network(x), height, width)
 
     def _load(self, state: dict[str, Tensor], source: str) -> None:
         """Fill the whole network, or its encoder, whichever the names belong to."""
@@ -121,6 +127,13 @@ class SMP(nn.Module):
             state = {name: value for name, value in state.items() if name in own or not _is_head(name)}
             state = {name: _adapt(value, own[name]) if name in own else value for name, value in state.items()}
         fill(module, state, source, what)
+
+
+def _options(kind: type) -> list[str]:
+    """Return the names of the arguments of a class of the library that `options` may set."""
+    parameters = signature(kind.__init__).parameters.values()  # type: ignore[misc]
+    names = [parameter.name for parameter in parameters if parameter.kind is not Parameter.VAR_KEYWORD]
+    return [name for name in names if name not in _OURS and name != "self"]
 
 
 def _build(build: Any, in_channels: int, arch: str, encoder: str, pretrained: str | None) -> Any:
@@ -190,9 +203,11 @@ def _is_head(name: str) -> bool:
 
 
 def _adapt(weight: Tensor, own: Tensor) -> Tensor:
-    """Return the weight of a first convolution for another number of channels, repeated and scaled to equal sums."""
+    """Return the weight of a first convolution for another number of channels, repeated and scaled to the same sum, as the library does."""
     if weight.ndim != 4 or weight.shape[1] != 3 or own.shape[1] == 3 or weight.shape[2:] != own.shape[2:]:
         return weight
     channels = own.shape[1]
+    if channels == 1:
+        return weight.sum(1, keepdim=True)
     repeated = weight.repeat(1, -(-channels // 3), 1, 1)[:, :channels]
     return repeated * (3 / channels)

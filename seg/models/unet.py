@@ -14,6 +14,7 @@ from seg.models.blocks import (
     check_channels,
     check_images,
     conv_norm_relu,
+    crop,
     initialize,
     load_weights,
     pad_to_multiple,
@@ -104,7 +105,7 @@ class UNet(nn.Module):
         for up, merge in zip(self.up, self.merge, strict=True):
             x = merge(torch.cat([skips.pop(), up(x)], dim=1))  # (512 + 512, H/8) -> (512, H/8), and so on
 
-        return self.classifier(x)[..., :height, :width]  # type: ignore[no-any-return]
+        return crop(self.classifier(x), height, width)
 
 
 def _double(in_channels: int, out_channels: int, norm: str) -> nn.Sequential:

@@ -1,0 +1,227 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from seg.data.images import Labels, read_image, read_mask, read_pair, read_size, resize_image, resize_mask
+from tests.data.conftest import labels, picture
+
+# Where pixel (row, column) of the upright picture lies in the stored one, by the EXIF standard's definitions.
+STORED = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a),
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: lambda a: np.rot90(a, -1),
+}
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
+def test_every_exif_orientation_is_applied_once(tmp_path, orientation, suffix):
+    upright = picture(3, 20, 33)
+    upright[:6, :6] = (255, 0, 0)
+    path = tmp_path / f"a.{suffix}"
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"quality": 100, "subsampling": 0} if suffix == "jpg" else {}
+    Image.fromarray(np.ascontiguousarray(STORED[orientation](upright))).save(path, exif=exif, **options)
+    image = read_image(path)
+    assert image.shape == (20, 33, 3)
+    assert read_size(path) == (20, 33)
+    assert np.abs(image.astype(int) - upright).max() <= (60 if suffix == "jpg" else 0)
+    assert np.abs(image.astype(int) - upright).mean() < 3
+
+
+def test_masks_are_turned_with_their_exif_orientation(tmp_path):
+    mask = labels(0, 20, 30, 5)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for mode in ("L", "P"):
+        image = Image.fromarray(np.ascontiguousarray(np.rot90(mask)))
+        if mode == "P":
+            image = image.convert("L")
+            image.putpalette(list(range(256)) * 3)
+        image.save(tmp_path / "m.png", exif=exif)
+        np.testing.assert_array_equal(read_mask(tmp_path / "m.png"), mask)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "bmp", "webp"])
+def test_every_mode_becomes_the_rgb_that_pillow_gives(tmp_path, mode, suffix):
+    path = tmp_path / f"a.{suffix}"
+    try:
+        Image.fromarray(picture(1, 24, 31)).convert(mode).save(path)
+    except (OSError, KeyError):
+        pytest.skip(f"{suffix} cannot hold {mode}")
+    with Image.open(path) as file:
+        expected = np.asarray(file.convert("RGB"))
+    image = read_image(path)
+    assert image.dtype == np.uint8
+    np.testing.assert_array_equal(image, expected)
+
+
+def test_grey_palette_and_interlaced_pngs_with_a_transparent_colour_are_exact(tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(picture(1, 24, 31)).save(path, transparency=(1, 2, 3))
+    np.testing.assert_array_equal(read_image(path), picture(1, 24, 31))
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_sixteen_bits_are_refused_and_not_cut_to_eight(tmp_path, suffix):
+    path = tmp_path / f"deep.{suffix}"
+    Image.fromarray(np.full((4, 4), 40000, np.uint16)).save(path)
+    for read in (read_image, read_mask):
+        with pytest.raises(ValueError, match=r"deep.*more than 8 bits"):
+            read(path)
+
+
+def test_sixteen_bit_colours_are_refused(tmp_path):
+    import cv2
+
+    path = tmp_path / "deep.png"
+    cv2.imwrite(str(path), np.full((4, 4, 3), 40000, np.uint16))
+    with pytest.raises(ValueError, match="more than 8 bits"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+@pytest.mark.parametrize("kept", [0.2, 0.6, 0.95, 0.999])
+def test_a_truncated_image_is_refused_and_named(tmp_path, suffix, kept):
+    path = tmp_path / f"cut.{suffix}"
+    Image.fromarray(picture(0, 200, 300)).save(path)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(kept * len(data))])
+    with pytest.raises(ValueError, match=rf"cut\.{suffix} .*damaged.*copy or download it again"):
+        read_image(path)
+
+
+def test_a_truncated_mask_an_empty_file_and_a_text_file_are_refused(tmp_path):
+    Image.fromarray(labels(0, 90, 90, 7)).save(tmp_path / "m.png")
+    data = (tmp_path / "m.png").read_bytes()
+    (tmp_path / "m.png").write_bytes(data[:-30])
+    with pytest.raises(ValueError, match=r"m\.png.*damaged"):
+        read_mask(tmp_path / "m.png")
+    (tmp_path / "e.png").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"e\.png is empty"):
+        read_image(tmp_path / "e.png")
+    (tmp_path / "t.png").write_text("hello")
+    with pytest.raises(ValueError, match=r"t\.png is not an image"):
+        read_image(tmp_path / "t.png")
+    with pytest.raises(FileNotFoundError):
+        read_image(tmp_path / "nowhere.png")
+
+
+def test_a_damaged_png_is_never_read_as_if_whole(tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(picture(0, 100, 120)).save(path)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="damaged"):
+        read_image(path)
+
+
+def test_a_jpeg_with_bytes_behind_its_end_is_read(tmp_path):
+    path = tmp_path / "a.jpg"
+    Image.fromarray(picture(0, 50, 60)).save(path)
+    expected = read_image(path)
+    path.write_bytes(path.read_bytes() + b"\0" * 20)
+    np.testing.assert_array_equal(read_image(path), expected)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_palette_and_grey_masks_of_every_depth_keep_their_values(tmp_path, bits):
+    mask = np.random.default_rng(0).integers(0, 2**bits, (17, 23)).astype(np.uint8)
+    image = Image.fromarray(mask)
+    image.putpalette([value for index in range(256) for value in (index, 255 - index, index // 2)])
+    image.save(tmp_path / "p.png", bits=bits)
+    np.testing.assert_array_equal(read_mask(tmp_path / "p.png"), mask)
+    _write_grey_png(tmp_path / "g.png", mask, bits)
+    np.testing.assert_array_equal(read_mask(tmp_path / "g.png"), mask)
+
+
+def _write_grey_png(path, mask, bits):
+    import struct
+    import zlib
+
+    rows = b""
+    for row in mask:
+        digits = "".join(f"{value:0{bits}b}" for value in row)
+        digits += "0" * (-len(digits) % 8)
+        rows += b"\0" + int(digits, 2).to_bytes(len(digits) // 8, "big")
+    data = io.BytesIO(b"")
+    data.write(b"\x89PNG\r\n\x1a\n")
+    head = struct.pack(">IIBBBBB", mask.shape[1], mask.shape[0], bits, 0, 0, 0, 0)
+    for kind, body in ((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")):
+        data.write(struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)))
+    path.write_bytes(data.getvalue())
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
+def test_a_colour_mask_is_refused_and_the_cure_is_named(tmp_path, mode):
+    Image.fromarray(picture(0, 10, 10)).convert(mode).save(tmp_path / "m.png")
+    with pytest.raises(ValueError, match=r"m\.png is a colour picture.*indexed mask is expected.*palette"):
+        read_mask(tmp_path / "m.png")
+
+
+def test_a_jpeg_mask_is_refused(tmp_path):
+    Image.fromarray(labels(0, 10, 10, 3)).save(tmp_path / "m.jpg")
+    with pytest.raises(ValueError, match=r"m\.jpg is a JPEG file"):
+        read_mask(tmp_path / "m.jpg")
+
+
+def test_label_37_among_11_classes_names_file_value_count_and_cure():
+    mask = np.zeros((5, 6), np.uint8)
+    mask[0, :3] = 37
+    mask[1, 0] = 11
+    mask[2] = 255
+    with pytest.raises(ValueError, match=r"a\.png holds label 11 \(1 pixels\), 37 \(3 pixels\).* 11 classes.*label_map"):
+        Labels(11).apply(mask, "a.png")
+
+
+def test_a_label_map_is_applied_and_what_it_leaves_is_still_checked():
+    mask = np.array([[0, 255, 7, 3]], np.uint8)
+    np.testing.assert_array_equal(Labels(4, {255: 1, 7: 255}).apply(mask, "a"), [[0, 1, 255, 3]])
+    with pytest.raises(ValueError, match=r"label 3 \(1 pixels\)"):
+        Labels(3, {255: 1, 7: 255}).apply(mask, "a")
+    with pytest.raises(ValueError, match="7 -> 4 leads nowhere"):
+        Labels(4, {7: 4})
+
+
+@pytest.mark.parametrize("classes", [2, 11, 254, 255])
+def test_the_label_check_agrees_with_a_plain_one_for_every_value(classes):
+    checker = Labels(classes)
+    for value in range(256):
+        mask = np.full((3, 3), value, np.uint8)
+        if value < classes or value == 255:
+            np.testing.assert_array_equal(checker.apply(mask, "a"), mask)
+        else:
+            with pytest.raises(ValueError, match=f"label {value} "):
+                checker.apply(mask, "a")
+
+
+def test_a_mask_of_other_size_is_refused_and_both_files_are_named(tmp_path):
+    Image.fromarray(picture(0, 20, 30)).save(tmp_path / "a.jpg")
+    Image.fromarray(np.zeros((30, 20), np.uint8)).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"a\.jpg is 20×30 .*a\.png is 30×20"):
+        read_pair(tmp_path / "a.jpg", tmp_path / "a.png", Labels(2))
+
+
+def test_resizing_a_mask_invents_no_label_and_keeps_places():
+    mask = labels(4, 60, 80, 6)
+    small = resize_mask(mask, (30, 40))
+    assert set(np.unique(small)) <= set(np.unique(mask))
+    rows, columns = (np.arange(30) * 2 + 1), (np.arange(40) * 2 + 1)
+    np.testing.assert_array_equal(small, mask[np.ix_(rows, columns)])
+    assert resize_image(picture(0, 60, 80), (30, 40)).shape == (30, 40, 3)
+
+
+def test_shrinking_an_image_averages():
+    image = picture(2, 40, 60)
+    mean = image.reshape(20, 2, 30, 2, 3).astype(float).mean((1, 3))
+    assert np.abs(resize_image(image, (20, 30)) - mean).max() <= 0.5

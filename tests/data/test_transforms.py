@@ -1,0 +1,116 @@
+import albumentations as A
+import numpy as np
+import pytest
+
+from seg.data.augment import Augment
+from seg.data.transforms import FastColorJitter, RandomScaleCrop, color_matrix, default_augmentation
+from tests.data.conftest import labels, picture
+
+
+def coordinates(height: int, width: int) -> np.ndarray:
+    """Return a picture whose red is the row and whose green is the column, so that places can be read off."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[..., 0] = np.arange(height)[:, None]
+    image[..., 1] = np.arange(width)
+    return image
+
+
+@pytest.mark.parametrize("size", [(120, 160), (40, 50), (200, 40), (1, 1)])
+@pytest.mark.parametrize("crop", [(64, 80), (97, 33), (1, 1)])
+def test_scale_and_crop_give_the_wanted_size_and_pad_masks_with_255(size, crop):
+    augment = Augment([RandomScaleCrop(*crop)])
+    mask = np.full(size, 7, np.uint8)
+    seen = set()
+    for position in range(30):
+        image, new = augment(np.full((*size, 3), 90, np.uint8), mask, 0, position)
+        assert image.shape == (*crop, 3)
+        assert new.shape == crop
+        seen |= set(np.unique(new).tolist())
+        np.testing.assert_array_equal(image[new == 255], np.broadcast_to((124, 116, 104), ((new == 255).sum(), 3)))
+        np.testing.assert_array_equal(image[new == 7], 90)
+    assert seen <= {7, 255}
+
+
+def test_image_and_mask_show_the_same_place_after_scaling():
+    image = coordinates(120, 160)
+    mask = image[..., 1].copy()  # the mask holds the column
+    mask[mask >= 255] = 254
+    augment = Augment([RandomScaleCrop(60, 80)])
+    for position in range(40):
+        new, new_mask = augment(image, mask, 0, position)
+        inside = new_mask != 255
+        assert np.abs(new[..., 1].astype(int) - new_mask)[inside].max() <= 2
+
+
+def test_scale_one_is_a_plain_crop():
+    image, mask = picture(0, 50, 60), labels(0, 50, 60, 5)
+    augment = Augment([RandomScaleCrop(30, 20, scale=(1.0, 1.0))])
+    for position in range(10):
+        new, new_mask = augment(image, mask, 0, position)
+        places = [
+            (row, column)
+            for row in range(21)
+            for column in range(41)
+            if np.array_equal(image[row : row + 30, column : column + 20], new)
+        ]
+        assert len(places) == 1
+        row, column = places[0]
+        np.testing.assert_array_equal(mask[row : row + 30, column : column + 20], new_mask)
+
+
+def test_halving_and_doubling_are_equally_likely():
+    transform = RandomScaleCrop(100, 100)
+    augment = Augment([transform])
+    shares = []
+    for position in range(400):
+        _, mask = augment(np.zeros((100, 100, 3), np.uint8), np.zeros((100, 100), np.uint8), 0, position)
+        shares.append(bool((mask == 255).any()))
+    assert 0.43 < np.mean(shares) < 0.57
+
+
+def test_wrong_settings_of_the_own_transforms_are_refused():
+    with pytest.raises(ValueError, match="crop: 0×5"):
+        RandomScaleCrop(0, 5)
+    with pytest.raises(ValueError, match="scale"):
+        RandomScaleCrop(5, 5, scale=(2.0, 1.0))
+    with pytest.raises(ValueError, match="hue"):
+        FastColorJitter(hue=0.7)
+
+
+def test_the_colour_matrix_equals_the_four_changes_done_one_after_another():
+    image = picture(1, 9, 11).astype(np.float64)
+    brightness, contrast, saturation, hue = 1.1, 0.8, 1.3, 0.05
+    # Independent: rotate around the grey axis by its definition in an orthonormal frame.
+    grey = np.ones(3) / np.sqrt(3)
+    first = np.array([1, -1, 0]) / np.sqrt(2)
+    frame = np.stack([grey, first, np.cross(grey, first)])
+    angle = 2 * np.pi * hue
+    turn = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
+    expected = image @ (frame.T @ turn @ frame).T
+    luma = (expected * [0.299, 0.587, 0.114]).sum(-1, keepdims=True)
+    expected = luma + saturation * (expected - luma)
+    expected = (expected * brightness - 127.5) * contrast + 127.5
+    matrix = color_matrix(brightness, contrast, saturation, hue).astype(np.float64)
+    np.testing.assert_allclose(image @ matrix[:, :3].T + matrix[:, 3], expected, atol=1e-3)
+    np.testing.assert_array_equal(color_matrix(1, 1, 1, 0), np.eye(3, 4, dtype=np.float32))
+
+
+def test_jitter_leaves_masks_alone_and_stays_within_8_bits():
+    mask = labels(0, 30, 40, 5)
+    augment = Augment([FastColorJitter(brightness=1.0, contrast=1.0)])
+    for position in range(10):
+        image, new = augment(picture(0, 30, 40), mask, 0, position)
+        assert image.dtype == np.uint8
+        np.testing.assert_array_equal(new, mask)
+
+
+def test_grey_stays_grey_under_hue_and_saturation():
+    grey = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, 2)
+    augment = Augment([FastColorJitter(brightness=0.0, contrast=0.0, saturation=0.9, hue=0.4)])
+    image, _ = augment(grey, grey[..., 0], 0, 0)
+    assert np.abs(image.astype(int) - grey).max() <= 1
+
+
+def test_the_default_is_scale_crop_flip_and_jitter():
+    kinds = [type(transform) for transform in default_augmentation((4, 5))]
+    assert kinds == [RandomScaleCrop, A.HorizontalFlip, FastColorJitter]

@@ -1,0 +1,28 @@
+"""Callbacks with which the tests stop a run."""
+
+import os
+import signal
+
+from pytorch_lightning.callbacks import Callback
+
+
+class StopAfter(Callback):
+    """Stop the run in order, after so many optimiser steps."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def on_train_batch_end(self, trainer, *args) -> None:
+        if trainer.global_step >= self.steps:
+            trainer.should_stop = True
+
+
+class PressCtrlC(Callback):
+    """Press Ctrl-C during an optimiser step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_start(self, trainer, *args) -> None:
+        if trainer.global_step == self.step - 1:
+            os.kill(os.getpid(), signal.SIGINT)

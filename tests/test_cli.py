@@ -1,0 +1,201 @@
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from seg.task import SegmentationTask
+from tests.command import assert_same_weights, process, run, write_config
+
+
+def losses(run_folder: Path) -> list[str]:
+    with (run_folder / "metrics.csv").open() as file:
+        return [row["train/loss_step"] for row in csv.DictReader(file) if row.get("train/loss_step")]
+
+
+def test_one_command_leaves_a_whole_run_folder(workplace, shapes, capsys):
+    run("--config", write_config(workplace / "tiny.yaml", shapes))
+    folder = workplace / "runs" / "tiny" / "version_0"
+    for name in ("config.yaml", "metrics.csv", "curves.png", "checkpoints/best.ckpt", "checkpoints/last.ckpt"):
+        assert (folder / name).is_file(), name
+    assert len(list((folder / "examples").glob("*.png"))) >= 2
+    printed = capsys.readouterr().out
+    assert "test mIoU" in printed
+    assert "classes present" in printed
+    assert "runs/tiny/version_0/checkpoints/best.ckpt" in printed
+    with (folder / "metrics.csv").open() as file:
+        columns = csv.DictReader(file).fieldnames or []
+    for name in ("val/miou", "val/pixel_accuracy", "val/mean_accuracy", "val/fw_iou", "test/miou", "lr/net"):
+        assert name in columns, name
+
+
+def test_a_checkpoint_loads_from_its_path_alone_with_weights_only(workplace, shapes):
+    run("--config", write_config(workplace / "tiny.yaml", shapes))
+    path = workplace / "runs/tiny/version_0/checkpoints/best.ckpt"
+    assert torch.load(path, weights_only=True)["seg"]["format"] == 1
+    task = SegmentationTask.load_from_checkpoint(path, weights_only=True)
+    assert task(torch.zeros(1, 3, 40, 33, dtype=torch.uint8)).shape == (1, len(task.class_names), 40, 33)
+
+
+def test_a_saved_config_runs_again_under_the_same_name(workplace, shapes):
+    run("--config", write_config(workplace / "tiny.yaml", shapes, max_epochs=1))
+    run("--config", workplace / "runs/tiny/version_0/config.yaml")
+    first, second = (workplace / "runs" / "tiny" / f"version_{number}" for number in (0, 1))
+    assert losses(first) == losses(second) != []
+    assert_same_weights(first / "checkpoints/last.ckpt", second / "checkpoints/last.ckpt")
+
+
+@pytest.mark.parametrize("epochs_before", [1, 2])
+def test_a_resumed_run_ends_with_the_weights_of_the_uninterrupted_one(workplace, shapes, epochs_before):
+    model = {
+        "net": {"class_path": "seg.models.UNet", "init_args": {"width": 4, "depth": 2, "dropout": 0.2}},
+        "schedule": {"class_path": "seg.schedules.Poly", "init_args": {"warmup": 2}},
+    }
+    config = write_config(workplace / "tiny.yaml", shapes, model=model, max_epochs=4)
+    run("--config", config)
+    stop = {"class_path": "tests.stopping.StopAfter", "init_args": {"steps": 3 * epochs_before}}
+    run("--config", config, "--trainer.callbacks", f"[{yaml.safe_dump(stop, default_flow_style=True).strip()}]")
+    stopped = workplace / "runs/tiny/version_1"
+    assert torch.load(stopped / "checkpoints/last.ckpt", weights_only=True)["global_step"] == 3 * epochs_before
+    run("--config", config, "--ckpt_path", "last")
+    assert not (workplace / "runs/tiny/version_2").exists()
+    assert_same_weights(workplace / "runs/tiny/version_0/checkpoints/last.ckpt", stopped / "checkpoints/last.ckpt")
+    assert losses(workplace / "runs/tiny/version_0") == losses(stopped)
+
+
+def test_ctrl_c_in_the_middle_of_an_epoch_leaves_a_checkpoint_that_resumes_exactly(workplace, shapes):
+    config = write_config(workplace / "tiny.yaml", shapes, max_epochs=3)
+    run("--config", config)
+    press = "[{class_path: tests.stopping.PressCtrlC, init_args: {step: 5}}]"
+    with pytest.raises(SystemExit) as stopped:
+        run("--config", config, "--trainer.callbacks", press)
+    assert stopped.value.code == 130
+    folder = workplace / "runs/tiny/version_1"
+    assert torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["global_step"] == 5
+    run("--config", config, "--ckpt_path", folder / "checkpoints/last.ckpt")
+    assert_same_weights(workplace / "runs/tiny/version_0/checkpoints/last.ckpt", folder / "checkpoints/last.ckpt")
+    assert losses(workplace / "runs/tiny/version_0") == losses(folder)
+
+
+def test_validate_and_test_take_the_config_of_the_checkpoints_run(workplace, shapes, capsys):
+    run("--config", write_config(workplace / "tiny.yaml", shapes))
+    printed = capsys.readouterr().out
+    checkpoint = workplace / "runs/tiny/version_0/checkpoints/best.ckpt"
+    run("test", "--ckpt_path", checkpoint)
+    tested = capsys.readouterr().out
+    line = next(line for line in printed.splitlines() if line.startswith("test mIoU"))
+    assert line in tested
+    run("validate", "--ckpt_path", checkpoint)
+    assert "val mIoU" in capsys.readouterr().out
+    assert [path.name for path in (workplace / "runs/tiny").iterdir()] == ["version_0"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--model.net.widht", "8"], "width"),
+        (["--trainer.max_epoch", "3"], "--trainer.max_epochs"),
+        (["--model.shedule", "Poly"], "--model.schedule"),
+        (["--data.bach_size", "3"], "batch_size"),
+        (["--model.net", "seg.models.Unet"], "seg.models.UNet"),
+    ],
+)
+def test_a_misspelt_key_is_refused_and_the_nearest_one_named(workplace, shapes, capsys, arguments, expected):
+    config = write_config(workplace / "tiny.yaml", shapes)
+    with pytest.raises(SystemExit) as refused:
+        run("--config", config, *arguments)
+    assert refused.value.code == 2
+    error = capsys.readouterr().err
+    assert f"did you mean {expected}?" in error
+    assert not (workplace / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "misspelt", "expected"),
+    [
+        (("model", "net", "init_args"), "widht", "width"),
+        (("trainer",), "max_epoch", "trainer.max_epochs"),
+        (("data", "init_args"), "bach_size", "batch_size"),
+        ((), "modell", "model"),
+    ],
+)
+def test_a_misspelt_key_in_yaml_is_refused_and_the_nearest_one_named(
+    workplace, shapes, capsys, path, misspelt, expected
+):
+    file = write_config(workplace / "tiny.yaml", shapes)
+    config = yaml.safe_load(file.read_text())
+    branch = config
+    for key in path:
+        branch = branch[key]
+    branch[misspelt] = 3
+    file.write_text(yaml.safe_dump(config))
+    with pytest.raises(SystemExit) as refused:
+        run("--config", file)
+    assert refused.value.code == 2
+    assert f"did you mean {expected}?" in capsys.readouterr().err
+
+
+def test_an_unknown_config_lists_those_that_exist(workplace, capsys):
+    with pytest.raises(SystemExit) as refused:
+        run("--config", "shapes_unit")
+    assert refused.value.code == 2
+    error = capsys.readouterr().err
+    assert "Did you mean shapes_unet?" in error
+    assert "camvid_unet" in error
+
+
+def test_a_number_of_classes_typed_by_hand_must_agree_with_the_data(workplace, shapes, capsys):
+    config = write_config(workplace / "tiny.yaml", shapes)
+    with pytest.raises(SystemExit) as refused:
+        run("--config", config, "--model.net.num_classes", "37")
+    assert refused.value.code == 2
+    error = capsys.readouterr().err
+    assert "37" in error
+    assert "leave it out" in error
+    assert not (workplace / "runs").exists()
+
+
+def test_resuming_without_a_run_says_what_was_looked_for(workplace, shapes, capsys):
+    config = write_config(workplace / "tiny.yaml", shapes)
+    with pytest.raises(SystemExit) as refused:
+        run("--config", config, "--ckpt_path", "last")
+    assert refused.value.code == 2
+    assert "no run of 'tiny' has a checkpoint" in capsys.readouterr().err
+
+
+def test_a_run_folder_that_cannot_be_made_is_named_with_the_cure(workplace, shapes, capsys):
+    config = write_config(workplace / "tiny.yaml", shapes)
+    (workplace / "runs").write_text("a file where the folder should be")
+    with pytest.raises(SystemExit) as refused:
+        run("--config", config)
+    assert refused.value.code == 2
+    error = capsys.readouterr().err
+    assert "runs/tiny" in error
+    assert "--trainer.default_root_dir" in error
+    assert (workplace / "runs").read_text() == "a file where the folder should be"
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_bad_label_found_while_training_ends_with_one_message(workplace, shapes, capsys, workers):
+    config = write_config(workplace / "tiny.yaml", shapes, data={"num_workers": workers, "classes": ["a", "b"]})
+    with pytest.raises(SystemExit) as refused:
+        run("--config", config)
+    assert refused.value.code == 2
+    error = capsys.readouterr().err
+    assert "label_map" in error
+    assert "Traceback" not in error
+    assert ".png" in error
+
+
+def test_no_config_at_all_still_tells_what_is_missing(workplace):
+    result = process("--data", "seg.data.Shapes")
+    assert result.returncode == 2
+    assert "net" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_help_and_print_config_work(workplace):
+    assert "--trainer.max_epochs" in process("--help").stdout
+    printed = process("--config", "shapes_unet", "--print_config").stdout
+    assert yaml.safe_load(printed)["data"]["class_path"] == "seg.data.Shapes"
