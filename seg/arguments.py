@@ -72,6 +72,7 @@ def expand(argv: list[str], default: str) -> list[str]:
 
     Raises:
         FileNotFoundError: no such config; the ones that exist are listed.
+
     """
     if default and (not argv or argv[0] not in (*SUBCOMMANDS, "--help", "-h")):
         argv = [default, *argv]
@@ -140,12 +141,10 @@ def typed_facts(config: Namespace, links: Mapping[str, str]) -> dict[str, Any]:
 def _signature_default(config: Namespace, target: str) -> Any:
     """Return the default of an argument such as model.net.init_args.in_channels in the class that takes it."""
     branch, _, leaf = target.rpartition(".")
-    class_path = config.get(branch.removesuffix(".init_args") + ".class_path") if ".init_args" in branch else None
-    if class_path is None:
-        from seg.task import SegmentationTask as owner
-    else:
-        module, _, name = class_path.rpartition(".")
-        owner = getattr(importlib.import_module(module), name)
+    nested = branch.endswith(".init_args")
+    class_path = config.get(branch.removesuffix(".init_args") + ".class_path") if nested else None
+    module, _, name = (class_path or "seg.task.SegmentationTask").rpartition(".")
+    owner = getattr(importlib.import_module(module), name)
     parameter = inspect.signature(owner).parameters.get(leaf)
     return None if parameter is None else parameter.default
 
@@ -155,6 +154,7 @@ def refuse_contradictions(typed: Mapping[str, Any], data: Any, links: Mapping[st
 
     Raises:
         ValueError: naming the setting, both values and the cure.
+
     """
     for source, target in links.items():
         actual = getattr(data, source.removeprefix("data."))

@@ -18,6 +18,7 @@ class Records(Callback):
 
     Args:
         folder: the run folder.
+
     """
 
     def __init__(self, folder: Path) -> None:
@@ -38,6 +39,7 @@ class Examples(Callback):
     Args:
         folder: where the PNG files go.
         number: how many, evenly spread over the test set.
+
     """
 
     def __init__(self, folder: Path, number: int = 8) -> None:
@@ -70,8 +72,8 @@ class Examples(Callback):
             image_at(batch["image"][0], truth.shape),
             truth,
             prediction.astype(np.uint8),
-            pl_module.class_names,
-            pl_module.class_colors,
+            pl_module.hparams["class_names"],
+            pl_module.hparams["class_colors"],
             title=name,
         )
         draw.save(self.folder / f"{name}.png", picture)
@@ -88,12 +90,13 @@ def image_at(image: Tensor, size: tuple[int, ...]) -> np.ndarray:
 def draw_curves(logger: CSV, path: Path) -> bool:
     """Draw losses, scores and learning rate of a run from its CSV rows; returns whether there was anything to draw."""
     series = logger.series()
-    panels = {
-        "loss": [name for name in ("train/loss_step", "train/loss_epoch", "val/loss") if name in series],
-        "scores": [name for name in ("val/miou", "val/pixel_accuracy", "val/mean_accuracy") if name in series],
-        "learning rate": [name for name in series if name.startswith("lr/")],
+    wanted = {
+        "loss": ("train/loss_step", "val/loss"),
+        "scores": ("val/miou", "val/pixel_accuracy", "val/mean_accuracy"),
+        "learning rate": tuple(name for name in series if name.startswith("lr/")),
     }
+    panels = {title: {name: series[name] for name in names if name in series} for title, names in wanted.items()}
     if not any(panels.values()):
         return False
-    draw.save(path, draw.curves({title: {name: series[name] for name in names} for title, names in panels.items()}))
+    draw.save(path, draw.curves(panels))
     return True

@@ -49,6 +49,7 @@ class LastCheckpoint(Checkpoint):
 
     Args:
         folder: where `last.ckpt` is kept.
+
     """
 
     def __init__(self, folder: Path) -> None:

@@ -12,9 +12,6 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.trainer.states import TrainerStatus
 
-import seg.data
-import seg.losses
-import seg.models
 from seg import metrics, runs
 from seg.arguments import Parser, configs_in, expand, refuse_contradictions, typed_facts
 from seg.callbacks import Examples, Records, draw_curves
@@ -137,7 +134,7 @@ class SegCLI(LightningCLI):
         """Say what is going to run, and where it is recorded."""
         count = sum(parameter.numel() for parameter in self.model.net.parameters())
         layout = "channels_last" if self.model.channels_last else "contiguous"
-        where = "no run folder (fast_dev_run)" if self.trainer.fast_dev_run else str(self.run)
+        where = "no run folder (fast_dev_run)" if self.config_init.fit.trainer.fast_dev_run else str(self.run)
         print(
             f"{type(self.model.net).__name__}, {count / 1e6:.2f} M parameters · {type(self.datamodule).__name__}, "
             f"{self.datamodule.num_classes} classes · {self.trainer.precision}, {layout} · {where}",
@@ -158,7 +155,7 @@ class SegCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Test the best checkpoint and close the run: scores per class, and where everything lies."""
-        if self.trainer.fast_dev_run:
+        if self.config_init.fit.trainer.fast_dev_run:
             return
         best = self.run / "checkpoints" / "best.ckpt"
         if best.exists():
@@ -201,6 +198,7 @@ def main(args: list[str] | None = None, default: str = "") -> None:
     Args:
         args: the arguments; those of the process where not given.
         default: subcommand that is meant where none is given.
+
     """
     # what these say is either said by seg itself or of no use to whoever runs it
     for name in (

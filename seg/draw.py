@@ -32,6 +32,7 @@ def rgb(image: np.ndarray) -> np.ndarray:
         image: (H, W), (H, W, 1) grey, (H, W, 2) drawn from its first channel, or (H, W, 3 or more) of which the first
             three channels are shown. uint8 keeps its values; bool and all others are stretched from their smallest to
             their largest finite value.
+
     """
     assert image.ndim in (2, 3), f"expected an image (H, W) or (H, W, N), got {image.shape}"
     if image.ndim == 2:
@@ -52,6 +53,7 @@ def colorize(mask: np.ndarray, colors: Colors) -> np.ndarray:
     Args:
         mask: integers (H, W) of 0..255; 255 takes the void colour, values past the last class Pascal VOC's colours.
         colors: one (red, green, blue) a class.
+
     """
     assert mask.ndim == 2, f"expected a mask (H, W), got {mask.shape}"
     table = np.array(full_palette(list(colors)[:255]), dtype=np.uint8).reshape(256, 3)
@@ -81,6 +83,7 @@ def overlay(image: np.ndarray, mask: np.ndarray, colors: Colors, alpha: float = 
 
     Raises:
         ValueError: the mask has another size than the image.
+
     """
     if image.shape[:2] != mask.shape:
         raise ValueError(f"overlay: image of {image.shape[:2]} and mask of {mask.shape} (height, width) must agree")
@@ -102,6 +105,7 @@ def differences(truth: np.ndarray, prediction: np.ndarray, image: np.ndarray | N
 
     Raises:
         ValueError: the sizes differ.
+
     """
     if truth.shape != prediction.shape or (image is not None and image.shape[:2] != truth.shape):
         sizes = [array.shape[:2] for array in (truth, prediction, image) if array is not None]
@@ -136,6 +140,7 @@ def legend(
         width: of the picture in pixels.
         size: of the letters in pixels.
         background: colour of the paper.
+
     """
     assert len(names) <= len(colors), (len(names), len(colors))
     width = max(width, 3 * size)
@@ -161,6 +166,7 @@ def fit_size(picture: np.ndarray, smallest: int = 224, largest: int = 640, smoot
         smallest: a longer side below this is enlarged by a whole number of times, each pixel staying a square.
         largest: a longer side above this is scaled down to it.
         smooth: average when scaling down (photographs); masks keep their own colours instead.
+
     """
     height, width = picture.shape[:2]
     longer = max(height, width)
@@ -186,6 +192,7 @@ def grid(pictures: Sequence[np.ndarray], columns: int, gap: int = GAP) -> np.nda
         pictures: uint8 (H, W, 3) of any sizes.
         columns: pictures a row.
         gap: pixels of paper between them.
+
     """
     assert pictures, "grid needs at least one picture"
     assert columns >= 1, columns
@@ -230,6 +237,7 @@ def example(
 
     Returns:
         uint8 (H', W', 3); small images are enlarged pixel by pixel, large ones scaled down.
+
     """
     panels = [("image", rgb(image))]
     if truth is None:
@@ -267,6 +275,7 @@ def curves(panels: Mapping[str, Series], columns: int = 3) -> np.ndarray:
         panels: title of a panel -> name of a line -> (step, value) pairs; values that are not finite are left out,
             and so are lines and panels of which nothing is left.
         columns: panels a row.
+
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -326,6 +335,7 @@ def per_class_bars(names: Sequence[str], values: Sequence[float], colors: Colors
         values: one a class, 0..1 or NaN.
         colors: one (red, green, blue) a class.
         title: what the values are.
+
     """
     size, row, wide = 14, 24, 320
     label = min(260, max(round(choose_font(name, size)[1].getlength(name)) for name in names) + 2)

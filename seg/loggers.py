@@ -11,9 +11,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pytorch_lightning.loggers import Logger, WandbLogger
-from pytorch_lightning.loggers.logger import rank_zero_experiment
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
-
+from lightning_fabric.loggers.logger import rank_zero_experiment
+from lightning_utilities.core.rank_zero import rank_zero_only
 
 FLUSH_SECONDS = 5.0
 """How much of a run's numbers a crash may lose."""
@@ -24,6 +23,7 @@ class CSV(Logger):
 
     Args:
         folder: the run folder; made with the first row.
+
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -132,6 +132,7 @@ class WandB(WandbLogger):
         notes: free text.
         group: group of the run.
         log_model: upload checkpoints as artifacts (online runs only).
+
     """
 
     def __init__(

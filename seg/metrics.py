@@ -25,6 +25,7 @@ class SegmentationMetrics(Metric):
         ValueError: an argument outside these ranges; in `update`, shapes that do not match or values that are no class
             (values are checked on the CPU only, since looking at them on a GPU would wait for it; there they are
             counted, and `compute` refuses).
+
     """
 
     is_differentiable = False
@@ -56,6 +57,7 @@ class SegmentationMetrics(Metric):
 
         Raises:
             ValueError: shapes that do not match, float targets, and on the CPU labels that are no class.
+
         """
         labels = self._labels(prediction, target).flatten()
         target = target.flatten()
@@ -71,19 +73,13 @@ class SegmentationMetrics(Metric):
                 self.confusion += rows[:classes]
                 return
             _check_range("target", target, classes, self.ignore_index)
-
-        valid = (target >= 0) & (target < classes)
-        rows = torch.where(valid, target, classes)  # one extra row takes the ignored pixels
-        pairs = _pairs(rows, labels, classes, classes + 1)
-        if target.device.type == "cpu":
-            counts = torch.bincount(pairs, minlength=(classes + 1) * classes)
-        else:  # bincount would wait for the device to find the largest value
-            known = (labels >= 0) & (labels < classes)
-            self.invalid += ((~valid & (target != self.ignore_index)) | (valid & ~known)).sum()
-            pairs = torch.where(known, pairs, classes * classes).long()
-            counts = torch.zeros((classes + 1) * classes, dtype=torch.int64, device=target.device)
-            counts.scatter_add_(0, pairs, torch.ones_like(pairs))
-        self.confusion += counts.view(classes + 1, classes)[:classes]
+            rows = torch.where(target == self.ignore_index, classes, target)  # one extra row takes the ignored pixels
+            pairs = torch.bincount(_pairs(rows, labels, classes, classes + 1), minlength=(classes + 1) * classes)
+            self.confusion += pairs.view(classes + 1, classes)[:classes]
+        else:
+            counts, invalid = count_without_waiting(labels, target, classes, self.ignore_index)
+            self.confusion += counts
+            self.invalid += invalid
 
     def compute(self) -> dict[str, Tensor]:
         """Return the scores as float64 tensors on the CPU; see `scores`."""
@@ -116,6 +112,25 @@ class SegmentationMetrics(Metric):
         return prediction
 
 
+def count_without_waiting(prediction: Tensor, target: Tensor, classes: int, ignore_index: int) -> tuple[Tensor, Tensor]:
+    """Count labels (N,) without looking at a value on the host, for devices that work on while the host goes on.
+
+    Returns:
+        the (C, C) confusion matrix, and how many pixels have a label that is neither a class nor ignored.
+
+    """
+    valid = (target >= 0) & (target < classes)
+    known = (prediction >= 0) & (prediction < classes)
+    wrong = (valid & ~known) | (~valid & (target != ignore_index))
+    # One bin more than pairs takes ignored and wrong pixels. bincount would wait to learn the largest value.
+    bins = classes * classes
+    pairs = torch.where(valid & known, target.long() * classes + prediction, bins)
+    counts = torch.zeros(bins + 1, dtype=torch.int64, device=target.device).scatter_add_(
+        0, pairs, torch.ones_like(pairs)
+    )
+    return counts[:bins].view(classes, classes), wrong.sum()
+
+
 def scores(confusion: Tensor, include_background: bool = True) -> dict[str, Tensor]:
     """Compute every score from a confusion matrix (rows are the truth, columns the prediction).
 
@@ -128,6 +143,7 @@ def scores(confusion: Tensor, include_background: bool = True) -> dict[str, Tens
         the truth's frequencies), `mean_precision`, `mean_recall` (the same as mean_accuracy), `mean_f1`, and int64
         `present`, the number of classes that `miou` is the mean of. Per class, float64 (C,), nan where undefined:
         `iou`, `accuracy` (= recall: correct / truth), `precision` (correct / predicted), `recall`, `f1` (= Dice).
+
     """
     matrix = confusion.detach().cpu().double()
     correct, truth, predicted = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
@@ -169,6 +185,7 @@ def table(result: Mapping[str, Tensor], names: Sequence[str]) -> str:
 
     Raises:
         ValueError: another number of names than classes.
+
     """
     if len(names) != len(result["iou"]):
         raise ValueError(f"names: {len(names)} for {len(result['iou'])} classes")

@@ -57,6 +57,7 @@ def predict_files(
     Raises:
         FileNotFoundError: the checkpoint or an input does not exist, or there is no image in the inputs.
         ValueError: two images would be written to the same file, or the checkpoint is not one of `seg`.
+
     """
     names = outputs_of(inputs)
     from tqdm import tqdm
@@ -118,6 +119,7 @@ def load(checkpoint: Path, device: str = "auto") -> "SegmentationTask":
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is not a checkpoint of `seg`.
+
     """
     import pickle
 

@@ -23,6 +23,7 @@ def new_run(root: Path, name: str) -> Path:
 
     Raises:
         PermissionError: the folder can't be made; the cure is named.
+
     """
     if (given := os.environ.get(ENVIRONMENT)) and os.environ.get("LOCAL_RANK", "0") != "0":
         return Path(given)
@@ -52,6 +53,7 @@ def last_checkpoint(root: Path, name: str) -> Path:
 
     Raises:
         FileNotFoundError: no run of that name has one.
+
     """
     found = sorted((root / name).glob("*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
     if not found:

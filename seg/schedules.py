@@ -17,6 +17,7 @@ class Schedule(ABC):
 
     Raises:
         ValueError: a warm-up below 0, an end outside 0..1.
+
     """
 
     def __init__(self, warmup: float = 0.0, end: float = 0.0) -> None:
@@ -37,6 +38,7 @@ class Schedule(ABC):
             step: optimiser steps already made.
             total: optimiser steps of the whole run, infinite where only time limits it.
             elapsed: share of the time limit that has passed, 0 where there is none.
+
         """
         # the last step of N is number N - 1, and it is there that the end value must be reached
         progress = min(1.0, max(step / max(1.0, total - 1), elapsed))
@@ -58,6 +60,7 @@ class Constant(Schedule):
 
     Args:
         warmup: share of the run (below 1) or number of optimiser steps (1 and more) over which the rate rises linearly.
+
     """
 
     def __init__(self, warmup: float = 0.0) -> None:
@@ -75,6 +78,7 @@ class Poly(Schedule):
         power: exponent; 0.9 in DeepLab (Chen et al. 2017, section 4.1).
         warmup: share of the run (below 1) or number of optimiser steps (1 and more) over which the rate rises linearly.
         end: learning rate of the last optimiser step, as a share of the base rate.
+
     """
 
     def __init__(self, power: float = 0.9, warmup: float = 0.0, end: float = 0.0) -> None:
@@ -94,6 +98,7 @@ class Cosine(Schedule):
         end: learning rate of the last optimiser step, as a share of the base rate.
 
     Source: Loshchilov and Hutter 2017, without restarts.
+
     """
 
     def decay(self, progress: float) -> float:
@@ -109,5 +114,6 @@ def scheduler(optimizer: Optimizer, schedule: Schedule, total: float, elapsed: C
         schedule: shape of the curve.
         total: optimiser steps of the whole run, infinite where only time limits it.
         elapsed: returns the share of the time limit that has passed.
+
     """
     return LambdaLR(optimizer, lambda step: schedule.factor(step, total, elapsed()))

@@ -33,6 +33,7 @@ class SegmentationTask(LightningModule):
         mean: mean of every channel in raw pixel values; the data module knows it.
         std: standard deviation of every channel in raw pixel values; the data module knows it.
         resize: (height, width) to which the data module brings images before the network sees them, if any.
+
     """
 
     mean: Tensor
@@ -81,7 +82,7 @@ class SegmentationTask(LightningModule):
         """Give the data's ignore index to every loss term, so that no loss and metric can disagree."""
         for module in self.loss.modules():
             if hasattr(module, "ignore_index"):
-                module.ignore_index = self.ignore_index
+                setattr(module, "ignore_index", self.ignore_index)  # noqa: B010 (mypy takes it for a submodule)
 
     # -- images to logits ---------------------------------------------------------------------------------------------
 
@@ -94,7 +95,8 @@ class SegmentationTask(LightningModule):
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits (B, C, H, W) of images (B, N, H, W) given as raw pixel values."""
         output = self.net(self.normalize(images))
-        return output[0] if isinstance(output, tuple) else output
+        logits: Tensor = output[0] if isinstance(output, tuple) else output
+        return logits
 
     # -- the one step -------------------------------------------------------------------------------------------------
 

@@ -27,7 +27,14 @@ class Trainer(pl.Trainer):
             16-mixed on older GPUs, 32 elsewhere.
         sync_batchnorm: share batch statistics between processes; `auto` does so for several GPU processes only.
         max_time: stop after this time of training, validation not counted: DD:HH:MM:SS.
+        accelerator: cpu, gpu, cuda, mps, tpu or auto.
+        devices: how many or which: a number, a list of indices, auto.
+        num_nodes: machines that train together.
+        callbacks: further callbacks; checkpoints, progress and pictures are there already.
+        logger: further loggers, such as seg.loggers.WandB; metrics.csv is always written.
+        plugins: Lightning's plugins.
         use_distributed_sampler: leave this off; the data modules split the images among the processes themselves.
+
     """
 
     def __init__(
@@ -37,6 +44,8 @@ class Trainer(pl.Trainer):
         sync_batchnorm: bool | Literal["auto"] = "auto",
         max_time: str | timedelta | dict[str, int] | None = None,
         accelerator: str = "auto",
+        devices: list[int] | str | int = "auto",
+        num_nodes: int = 1,
         callbacks: list[Callback] | Callback | None = None,
         logger: Logger | Iterable[Logger] | bool | None = None,
         plugins: Any = None,
@@ -52,7 +61,12 @@ class Trainer(pl.Trainer):
             plugins.append(AtomicCheckpointIO())
         super().__init__(
             precision=resolve_precision(accelerator) if precision == "auto" else precision,  # type: ignore[arg-type]
-            sync_batchnorm=sync_batchnorm is True,
+            # SyncBatchNorm refuses CPU tensors, so that only several GPUs can ask for it
+            sync_batchnorm=several_gpus(accelerator, devices, num_nodes)
+            if sync_batchnorm == "auto"
+            else sync_batchnorm,
+            devices=devices,
+            num_nodes=num_nodes,
             accelerator=accelerator,
             callbacks=callbacks,
             logger=logger,
@@ -60,10 +74,19 @@ class Trainer(pl.Trainer):
             use_distributed_sampler=use_distributed_sampler,
             **kwargs,
         )
-        if sync_batchnorm == "auto" and self.strategy.root_device.type == "cuda" and self.world_size > 1:
-            from pytorch_lightning.plugins import TorchSyncBatchNorm
 
-            self.strategy._layer_sync = TorchSyncBatchNorm()  # what sync_batchnorm=True sets
+
+def several_gpus(accelerator: str, devices: list[int] | str | int, num_nodes: int) -> bool:
+    """Tell whether a run will have more than one GPU process."""
+    if accelerator not in ("auto", "gpu", "cuda") or not torch.cuda.is_available():
+        return False
+    if isinstance(devices, list):
+        local = len(devices)
+    elif str(devices) in ("auto", "-1"):
+        local = torch.cuda.device_count()
+    else:
+        local = len(str(devices).strip(",").split(",")) if "," in str(devices) else int(devices)
+    return local * num_nodes > 1
 
 
 def resolve_precision(accelerator: str = "auto") -> Precision:
@@ -84,6 +107,7 @@ class TrainingTimer(Timer):
 
     Args:
         duration: DD:HH:MM:SS, a timedelta or its arguments as a dict.
+
     """
 
     def __init__(self, duration: str | timedelta | dict[str, int]) -> None:

@@ -9,6 +9,7 @@ import torch
 import yaml
 
 from seg.cli import main
+from seg.data import Shapes
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -20,13 +21,15 @@ SMALL = {
 
 def write_config(path: Path, root: Path, model: dict | None = None, data: dict | None = None, **trainer) -> Path:
     """Write a config that trains a tiny U-Net on the small Shapes tree."""
+    described = Shapes(root="unused")
     config = {
         "model": {**SMALL["model"], **(model or {})},
         "data": {
             "class_path": "seg.data.VOC",
             "init_args": {
                 "root": str(root),
-                "classes": shapes_classes(),
+                "classes": described.class_names,
+                "colors": described.class_colors,
                 "batch_size": 4,
                 "crop": [64, 64],
                 "num_workers": 0,
@@ -37,13 +40,6 @@ def write_config(path: Path, root: Path, model: dict | None = None, data: dict |
     }
     path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     return path
-
-
-def shapes_classes() -> list[str]:
-    """Return the class names of the Shapes data set."""
-    from seg.data import Shapes
-
-    return list(Shapes(root="unused").class_names)
 
 
 def run(*arguments: str | Path) -> None:

@@ -43,6 +43,7 @@ def write_indexed(path: str | Path, mask: np.ndarray, colors: Sequence[Sequence[
         path: file to write, ending in .png.
         mask: uint8 (H, W), 255 = ignore.
         colors: one (red, green, blue) a class.
+
     """
     assert mask.dtype == np.uint8, mask.dtype
     assert mask.ndim == 2, mask.shape

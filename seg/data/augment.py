@@ -34,6 +34,7 @@ class Augment:
     Raises:
         ValueError: a transform that fills masks with a class, mixes labels, changes masks where it should change
             colours only, or gives something else than a uint8 image. It names the transform and the cure.
+
     """
 
     def __init__(self, transforms: Sequence[Transform], seed: int = 0) -> None:

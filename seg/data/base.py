@@ -51,6 +51,7 @@ class SegmentationData(pl.LightningDataModule):
 
     Raises:
         ValueError: a setting that cannot be.
+
     """
 
     ignore_index = IGNORE
@@ -101,6 +102,7 @@ class SegmentationData(pl.LightningDataModule):
 
         Raises:
             FileNotFoundError: the list of the split is not there.
+
         """
 
     def has_test(self) -> bool:

@@ -43,6 +43,7 @@ class Cache:
         folder: where a disk cache lies.
         name: of a disk cache's purpose; an older cache of the same name and another key is deleted.
         key: what the decoded samples depend on, see `fingerprint`.
+
     """
 
     def __init__(

@@ -41,6 +41,7 @@ class CamVid(SegmentationData):
         label_map: value in the mask files -> class, or 255 for ignore; {11: 255} where not given.
         crop: [height, width] in pixels that the default augmentation cuts out to train on.
         **kwargs: see `SegmentationData`.
+
     """
 
     tree = (
@@ -86,6 +87,7 @@ def read_list(path: Path, root: Path, tree: str = "") -> list[Pair]:
     Raises:
         FileNotFoundError: there is no such list.
         ValueError: a line that is not two paths.
+
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no list {path}.\n{tree}")

@@ -19,6 +19,7 @@ class Classes:
 
     Raises:
         ValueError: fewer than 2 or more than 255 classes, a name that appears twice, or another number of colours.
+
     """
 
     names: tuple[str, ...]

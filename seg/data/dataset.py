@@ -39,6 +39,7 @@ class Pairs(Dataset[Sample]):
         augment: the augmentation; None for evaluation.
         resize: (height, width) that images are brought to first; masks too in training, but never in evaluation.
         cache: decoded samples, shared by all workers.
+
     """
 
     def __init__(
@@ -84,6 +85,7 @@ def collate(samples: Sequence[Sample]) -> dict[str, Any]:
 
     Raises:
         ValueError: sizes differ.
+
     """
     sizes = {tuple(sample["image"].shape[-2:]): sample["id"] for sample in samples}
     if len(sizes) > 1:

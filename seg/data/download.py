@@ -28,6 +28,7 @@ def fetch_archive(url: str, md5: str, root: Path, marker: str) -> None:
     Raises:
         ConnectionError: the archive cannot be fetched.
         ValueError: what came has another checksum, or holds no such folder.
+
     """
     root.parent.mkdir(parents=True, exist_ok=True)
     archive = root.parent / url.rsplit("/", 1)[-1]

@@ -17,6 +17,7 @@ class TrainingLoader(DataLoader[Any]):
     Args:
         begin: returns the number of batches of the epoch that are done already.
         **options: see `torch.utils.data.DataLoader`.
+
     """
 
     sampler: TrainingOrder

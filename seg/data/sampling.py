@@ -26,6 +26,7 @@ class TrainingOrder(Sampler[Key]):
         seed: decides the order together with the epoch.
         rank: this process, 0..world_size - 1.
         world_size: processes that train together.
+
     """
 
     def __init__(self, number: int, seed: int = 0, rank: int = 0, world_size: int = 1) -> None:
@@ -60,6 +61,7 @@ class EvaluationBatches(Sampler[list[Key]]):
         batch_size: samples in a batch, at most.
         rank: this process, 0..world_size - 1.
         world_size: processes that evaluate together.
+
     """
 
     def __init__(self, sizes: Sequence[tuple[int, ...]], batch_size: int, rank: int = 0, world_size: int = 1) -> None:

@@ -33,6 +33,7 @@ class Shapes(VOC):
         test_images: number of images to test on; with 0, validation is tested.
         crop: [height, width] in pixels that the default augmentation cuts out to train on.
         **kwargs: see `SegmentationData`.
+
     """
 
     tree = "Shapes draws what belongs there by itself; remove the folder {root} to have it drawn again."
@@ -97,6 +98,7 @@ def write_tree(root: str | Path, seed: int = 0, train: int = 240, val: int = 60,
     Raises:
         ValueError: the folder holds something else than this very tree, or a number is out of range.
         OSError: the folder cannot be written.
+
     """
     root = Path(root)
     counts = _checked(seed, train, val, test)
@@ -104,8 +106,11 @@ def write_tree(root: str | Path, seed: int = 0, train: int = 240, val: int = 60,
     if _is_there(root, record):
         return False
 
-    root.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=root.parent))
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=root.parent))
+    except OSError as error:
+        raise OSError(f"root: Shapes cannot be drawn below {root.parent} ({error}); choose another root") from error
     try:
         tree = temporary / root.name  # a folder of its own: mkdtemp's can be read by nobody else
         _draw(tree, seed, counts)

@@ -269,6 +269,7 @@ def generate(index: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
         image uint8 (H, W, 3), mask uint8 (H, W) with 255 along the outlines; H, W one of `SIZES`.
+
     """
     rng = Rng([seed, index])
     height, width = SIZES[pick(rng, len(SIZES))]

@@ -29,6 +29,7 @@ class RandomScaleCrop(A.DualTransform):  # type: ignore[misc]
 
     Raises:
         ValueError: a window without pixels, or factors that are not positive and in order.
+
     """
 
     _targets = (A.core.type_definitions.Targets.IMAGE, A.core.type_definitions.Targets.MASK)
@@ -107,6 +108,7 @@ class FastColorJitter(A.ImageOnlyTransform):  # type: ignore[misc]
 
     Raises:
         ValueError: a strength below 0.
+
     """
 
     def __init__(
@@ -152,6 +154,7 @@ def color_matrix(brightness: float, contrast: float, saturation: float, hue: flo
         contrast: factor, around mid-grey.
         saturation: factor; 0 gives grey.
         hue: part of a full circle.
+
     """
     angle = 2 * math.pi * hue
     # Rodrigues' rotation around the grey axis (1, 1, 1)/√3.
@@ -170,6 +173,7 @@ def default_augmentation(
     Args:
         crop: (height, width) of what is trained on, in pixels.
         mean: colour of the padding, 0..255 a channel.
+
     """
     red, green, blue = (round(value) for value in mean)
     return [

@@ -39,6 +39,7 @@ class VOC(SegmentationData):
         url: where from.
         md5: checksum of what is fetched.
         **kwargs: see `SegmentationData`.
+
     """
 
     tree = (

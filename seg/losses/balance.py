@@ -27,6 +27,7 @@ def balance(pixels: Tensor, image_pixels: Tensor, name: str) -> Tensor:
 
     Raises:
         ValueError: another name, counts of different lengths, or no pixels at all.
+
     """
     if name not in BALANCES:
         raise ValueError(f"class_weights: '{name}' is none of {', '.join(BALANCES)}")

@@ -9,6 +9,7 @@ class Loss(nn.Module):
 
     Args:
         ignore_index: the label of pixels that add neither loss nor gradient.
+
     """
 
     def __init__(self, ignore_index: int = 255) -> None:
@@ -41,6 +42,7 @@ def check(logits: Tensor, target: Tensor, ignore_index: int) -> None:
 
     Raises:
         ValueError: says what was given and what is accepted.
+
     """
     if logits.ndim != 4 or not logits.dtype.is_floating_point:
         raise ValueError(

@@ -18,6 +18,7 @@ class Sum(Loss):
 
     Raises:
         ValueError: no terms, a weight for a term that does not exist, or a negative one.
+
     """
 
     def __init__(

@@ -19,6 +19,7 @@ class Lovasz(Loss):
 
     Raises:
         ValueError: another word for `absent`.
+
     """
 
     def __init__(

@@ -19,6 +19,7 @@ class ClassWeighted(Loss):
     Args:
         class_weights: a weight ≥ 0 for each class, one of BALANCES (see `balance`), or null for equal weights.
         ignore_index: the label of pixels that add neither loss nor gradient.
+
     """
 
     class_weights: Tensor | None
@@ -65,6 +66,7 @@ class ClassWeighted(Loss):
 
         Raises:
             ValueError: their number differs from the logits' channels, or they have not been computed yet.
+
         """
         if self.class_weights is None:
             if self._balance is not None:
@@ -101,6 +103,7 @@ class CrossEntropy(ClassWeighted):
 
     Raises:
         ValueError: an argument outside these ranges; in `forward`, weights or labels that do not fit the logits.
+
     """
 
     def __init__(
@@ -158,6 +161,7 @@ class Focal(ClassWeighted):
 
     Raises:
         ValueError: a negative gamma, or weights that do not fit the logits.
+
     """
 
     def __init__(self, gamma: float = 2.0, alpha: list[float] | str | None = None, ignore_index: int = 255) -> None:

@@ -25,6 +25,7 @@ class Tversky(Loss):
 
     Raises:
         ValueError: an argument outside these ranges.
+
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Dice(Tversky):
         per_image: false counts over the whole batch, true averages the losses of its images.
         smooth: added to numerator and denominator of TP / (TP + ½ · FP + ½ · FN), in pixels.
         ignore_index: the label of pixels that add neither loss nor gradient.
+
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Jaccard(Tversky):
         per_image: false counts over the whole batch, true averages the losses of its images.
         smooth: added to numerator and denominator, in pixels.
         ignore_index: the label of pixels that add neither loss nor gradient.
+
     """
 
     def __init__(
@@ -108,6 +111,7 @@ def mean_of_classes(losses: Tensor, truth: Tensor, absent: str) -> Tensor:
         losses: one a class.
         truth: (B or 1, C) pixels of each class in the truth.
         absent: skip or include classes without pixels.
+
     """
     counted = truth > 0
     if absent == "include":
@@ -127,6 +131,7 @@ def soft_counts(logits: Tensor, target: Tensor, ignore_index: int) -> tuple[Tens
 
     Returns:
         correct, predicted and truth, all (B, C), the type of the logits.
+
     """
     return _SoftCounts.apply(logits, target, ignore_index)  # type: ignore[no-any-return, no-untyped-call]
 

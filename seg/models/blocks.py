@@ -46,6 +46,7 @@ def norm_layer(norm: str, channels: int) -> nn.Module:
 
     Raises:
         ValueError: another name.
+
     """
     if norm == "batch":
         return BatchNorm2d(channels)
@@ -84,6 +85,7 @@ def check_channels(num_classes: int, in_channels: int) -> None:
 
     Raises:
         ValueError: says what is accepted.
+
     """
     if not 2 <= num_classes <= 255:
         raise ValueError(
@@ -99,6 +101,7 @@ def check_images(images: Tensor, in_channels: int) -> None:
 
     Raises:
         ValueError: says the shape given and what is accepted.
+
     """
     if images.ndim != 4 or images.shape[1] != in_channels:
         raise ValueError(
@@ -144,6 +147,7 @@ def without_weights() -> Iterator[None]:
         with without_weights():
             net = UNet(2, weights="a/file/that/is/gone.pth")
         net.load_state_dict(trained)
+
     """
     token = _weights_wanted.set(False)
     try:
@@ -167,6 +171,7 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
     Raises:
         FileNotFoundError: no such file.
         ValueError: not a file of tensors, or tensors whose names or shapes differ from the network's.
+
     """
     state = read_weights(path)
     fill(network, state, f"weights: {path}", type(network).__name__)
@@ -178,6 +183,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     Raises:
         FileNotFoundError: no such file.
         ValueError: not a file of tensors.
+
     """
     path = Path(path)
     if not path.is_file():
@@ -210,6 +216,7 @@ def fill(module: nn.Module, state: dict[str, Tensor], source: str, what: str) ->
 
     Raises:
         ValueError: names or shapes differ; the first three are named.
+
     """
     expected = module.state_dict()
     problems = [f"{name} is missing" for name in expected if name not in state]

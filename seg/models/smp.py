@@ -51,6 +51,7 @@ class SMP(nn.Module):
         ValueError: an unknown architecture, encoder or option (nearest names are listed), or weights that do not fit.
         FileNotFoundError: weights is neither a known name nor a file.
         ConnectionError: pretrained weights could not be downloaded; the message says what to do.
+
     """
 
     def __init__(
@@ -157,6 +158,7 @@ def _known_weights(smp: Any, encoder: str) -> list[str]:
 
     Raises:
         ValueError: no such encoder; names the nearest.
+
     """
     if encoder.startswith("tu-"):
         import timm
@@ -203,7 +205,7 @@ def _is_head(name: str) -> bool:
 
 
 def _adapt(weight: Tensor, own: Tensor) -> Tensor:
-    """Return the weight of a first convolution for another number of channels, repeated and scaled to the same sum, as the library does."""
+    """Return a first layer's weight for other channels: repeated and scaled, or summed to one, as the library does."""
     if weight.ndim != 4 or weight.shape[1] != 3 or own.shape[1] == 3 or weight.shape[2:] != own.shape[2:]:
         return weight
     channels = own.shape[1]

@@ -42,6 +42,7 @@ class UNet(nn.Module):
     Raises:
         ValueError: an argument outside the ranges above; the message says what is accepted.
         FileNotFoundError: no such file of weights.
+
     """
 
     def __init__(

@@ -86,7 +86,9 @@ class Recorder(pl.LightningModule):
         self.seen = []
 
     def training_step(self, batch, index):
-        self.seen.append((self.current_epoch, batch["id"], int(batch["image"].long().sum()), batch["mask"].sum().item()))
+        self.seen.append(
+            (self.current_epoch, batch["id"], int(batch["image"].long().sum()), batch["mask"].sum().item())
+        )
         return self.weight * 1
 
     def configure_optimizers(self):

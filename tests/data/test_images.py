@@ -180,7 +180,9 @@ def test_label_37_among_11_classes_names_file_value_count_and_cure():
     mask[0, :3] = 37
     mask[1, 0] = 11
     mask[2] = 255
-    with pytest.raises(ValueError, match=r"a\.png holds label 11 \(1 pixels\), 37 \(3 pixels\).* 11 classes.*label_map"):
+    with pytest.raises(
+        ValueError, match=r"a\.png holds label 11 \(1 pixels\), 37 \(3 pixels\).* 11 classes.*label_map"
+    ):
         Labels(11).apply(mask, "a.png")
 
 

@@ -17,11 +17,11 @@ def _digest(array):
     return hashlib.sha256(repr(array.shape).encode() + array.tobytes()).hexdigest()[:16]
 
 
-PINNED = {
-    (0, 0): ("", ""),
-    (1, 0): ("", ""),
-    (7, 0): ("", ""),
-    (0, 2026): ("", ""),
+PINNED = {  # SHA-256 of image and of mask, the first 16 digits
+    (0, 0): ("e8c2d6ef974f0260", "7cf1fbfc1ad23641"),
+    (1, 0): ("1254a7ea0fb802a2", "1a886698b751b327"),
+    (7, 0): ("f7788aa221c2ba81", "81cb31901bd410ca"),
+    (0, 2**32 - 1): ("bb70458fda73869b", "f46be793fe872ce7"),
 }
 
 
@@ -168,6 +168,12 @@ def test_a_file_in_the_trees_place_is_refused(tmp_path):
     with pytest.raises(ValueError, match="root: "):
         write_tree(tmp_path / "shapes", seed=0, train=2, val=1, test=0)
     assert (tmp_path / "shapes").read_text() == "mine"
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OSError, match=r"root: Shapes cannot be drawn below .*file.*choose another root"):
+        write_tree(tmp_path / "file" / "shapes", seed=0, train=2, val=1, test=0)
 
 
 def test_an_empty_folder_is_filled(tmp_path):
