@@ -92,7 +92,7 @@ def test_images_that_are_constant_or_hold_nan_are_drawn_without_a_warning():
     assert draw.rgb(np.full((2, 2), np.nan)).max() == 0
 
 
-@pytest.mark.parametrize("size", [(1, 1), (96, 96), (33, 500), (700, 40), (2048, 4096)])
+@pytest.mark.parametrize("size", [(1, 1), (96, 96), (33, 500), (700, 40), (1024, 2048)])
 @pytest.mark.parametrize("with_truth", [False, True])
 def test_an_example_of_any_size_has_readable_panels(size, with_truth):
     image = np.zeros((*size, 1), dtype=np.uint8)

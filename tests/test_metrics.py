@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seg.metrics import SegmentationMetrics, scores, table
+from seg.metrics import SegmentationMetrics, count_without_waiting, image_iou, scores, table
 
 
 def reference(prediction, target, classes, ignore):
@@ -154,8 +154,6 @@ def test_deterministic_algorithms_change_nothing():
 
 def test_the_path_of_other_devices_counts_the_same_and_never_asks_for_a_value():
     # A tensor that claims to be elsewhere takes the path for GPUs, where bincount would wait for the device.
-    from seg.metrics import count_without_waiting
-
     rng = np.random.default_rng(3)
     prediction, target = rng.integers(0, 6, 500), rng.integers(0, 7, 500)
     target[target == 6] = 255
@@ -215,3 +213,13 @@ def test_the_table_shows_absent_classes_as_not_applicable_and_says_how_many_ther
     ]
     with pytest.raises(ValueError, match="names: 1 for 3 classes"):
         table(scores(torch.eye(3)), ["road"])
+
+
+def test_the_iou_of_each_image_stands_alone():
+    rng = np.random.default_rng(4)
+    prediction, target = rng.integers(0, 3, (4, 5, 5)), rng.integers(0, 3, (4, 5, 5))
+    target[0], prediction[0] = 0, 0
+    result = image_iou(torch.from_numpy(prediction), torch.from_numpy(target), 3)
+    for index in range(4):
+        _, expected = reference(prediction[index], target[index], 3, 255)
+        np.testing.assert_allclose(result[index], expected["iou"])
