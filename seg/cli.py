@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from seg.callbacks import Examples, Records, draw_curves
 from seg.checkpoints import LastCheckpoint, best_checkpoint
 from seg.errors import told
 from seg.loggers import CSV, WandB
+from seg.models.blocks import without_weights
 from seg.progress import progress
 from seg.task import SegmentationTask
 from seg.trainer import Trainer
@@ -92,7 +94,9 @@ class SegCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """Build data, task and trainer; note beforehand what is typed by hand, for links override it."""
         self.typed = typed_facts(self.config[self.config.subcommand], LINKS)
-        super().instantiate_classes()
+        # weights that a checkpoint is about to replace are neither read nor downloaded
+        with without_weights() if self.checkpoint else nullcontext():
+            super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Build the trainer with the run folder, its checkpoints, pictures and loggers."""

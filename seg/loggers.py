@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pytorch_lightning.loggers import Logger, WandbLogger
 from lightning_fabric.loggers.logger import rank_zero_experiment
 from lightning_utilities.core.rank_zero import rank_zero_only
+from pytorch_lightning.loggers import Logger, WandbLogger
 
 FLUSH_SECONDS = 5.0
 """How much of a run's numbers a crash may lose."""

@@ -1,8 +1,9 @@
 """The task: a network, a loss, metrics and an optimiser, trained, validated and tested by one shared step."""
 
-from typing import Any
+from typing import Any, Self
 
 import torch
+from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning import LightningModule
 from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.cli import OptimizerCallable
@@ -12,6 +13,7 @@ from torch.nn import functional
 from seg import schedules
 from seg.losses import CrossEntropy
 from seg.metrics import SegmentationMetrics
+from seg.models.blocks import without_weights
 
 FORMAT = 1
 """Version of what a checkpoint holds beside Lightning's own entries."""
@@ -106,8 +108,10 @@ class SegmentationTask(LightningModule):
         output = self.net(self.normalize(batch["image"]))
         outputs = [output[0], *output[1]] if isinstance(output, tuple) else [output]
         outputs = [self.to_size(logits, target) for logits in outputs]
-        loss: Tensor = self.loss(outputs[0], target.long())
+        loss: Tensor = self.loss(outputs[0], target)
         self.log(f"{stage}/loss", loss, on_step=stage == "train", on_epoch=True, batch_size=len(target), sync_dist=True)
+        for name, term in getattr(self.loss, "last_terms", {}).items():
+            self.log(f"{stage}/loss/{name}", term, on_step=False, on_epoch=True, batch_size=len(target))
         return loss, outputs[0]
 
     @staticmethod
@@ -202,6 +206,12 @@ class SegmentationTask(LightningModule):
             generators["cuda"] = torch.cuda.get_rng_state()
         checkpoint["seg"] = {"format": FORMAT, "precision": str(self.trainer.precision), "generators": generators}
 
+    @classmethod
+    def load_from_checkpoint(cls, *args: Any, **options: Any) -> Self:
+        """Build the task of a checkpoint; nothing that its network was once initialised with is read or downloaded."""
+        with without_weights():
+            return super().load_from_checkpoint(*args, **options)
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse checkpoints of other projects and of later formats; keep the random generators' state for fit."""
         held = checkpoint.get("seg")
@@ -214,6 +224,20 @@ class SegmentationTask(LightningModule):
         self.generators = held["generators"]
         self.trained_precision = held["precision"]
 
+    def on_fit_start(self) -> None:
+        """Give the loss the pixel counts of the training split, where it weighs classes by them."""
+        if not getattr(self.loss, "needs_pixel_counts", False):
+            return
+        pixels, image_pixels = (
+            torch.tensor(counts, device=self.device)
+            for counts in self.trainer.datamodule.pixel_counts()  # type: ignore[attr-defined]
+        )
+        self.loss.set_pixel_counts(pixels, image_pixels)  # type: ignore[operator]
+        for name, weights in self.loss.named_buffers():
+            if name.endswith("class_weights"):
+                listed = zip(self.class_names, weights.tolist(), strict=True)
+                rank_zero_print(f"{name}: " + ", ".join(f"{label} {weight:.3g}" for label, weight in listed))
+
     def on_train_start(self) -> None:
         """Put the random generators back to where the checkpoint had them, so that dropout continues its stream."""
         if self.generators is not None:
@@ -221,6 +245,12 @@ class SegmentationTask(LightningModule):
             if "cuda" in self.generators and torch.cuda.is_available():
                 torch.cuda.set_rng_state(self.generators["cuda"])
             self.generators = None
+
+
+@rank_zero_only
+def rank_zero_print(text: str) -> None:
+    """Print from the first process alone."""
+    print(text, flush=True)
 
 
 def default_optimizer(params: Any) -> torch.optim.Optimizer:

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from seg.data.augment import Augment
 from seg.data.cache import Cache, disk_folder, fingerprint
 from seg.data.classes import IGNORE, Classes
+from seg.data.counts import pixel_counts
 from seg.data.dataset import Pair, Pairs, collate, start_worker
 from seg.data.images import Labels, read_size
 from seg.data.loader import TrainingLoader
@@ -127,6 +128,10 @@ class SegmentationData(pl.LightningDataModule):
         for split in needed:
             if split not in self.datasets:
                 self.datasets[split] = self._dataset(split)
+
+    def pixel_counts(self) -> tuple[list[int], list[int]]:
+        """Return for each class its pixels in the training split, and those of the images that contain it."""
+        return pixel_counts(self.datasets["train"].pairs, self.labels, self.root)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return shuffled, augmented batches; the incomplete last one is left out unless it is the only one."""

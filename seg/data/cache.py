@@ -70,6 +70,7 @@ class Cache:
         self.size = int(ends[self.kept - 1]) if self.kept else 0
         self.path: Path | None = None
         self._map: mmap.mmap | None = None
+        self._flags: np.ndarray | None = None
         if self.kept:
             try:
                 self.path = self._create_in_memory(folder) if kind == "ram" else self._create_on_disk(folder, name, key)
@@ -121,7 +122,6 @@ class Cache:
         return image, data[middle - start :].reshape(mask_height, mask_width), data
 
     def _open(self) -> None:
-        self._flags: np.ndarray | None = None
         if self.path is None:
             return
         with open(self.path, "r+b") as file:

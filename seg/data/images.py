@@ -261,7 +261,7 @@ def _is_plain_jpeg(data: bytes) -> bool:
 
 
 def _plain_png_color(data: bytes) -> int | None:
-    """Return the colour type of a PNG whose pixels OpenCV gives exactly: whole, 8 bits, nothing clear, no orientation."""
+    """Return the colour type of a PNG that OpenCV reads exactly: whole, 8 bits, nothing clear, no orientation."""
     if not (data.startswith(_PNG_START) and data.endswith(_PNG_END)) or data[24] != 8:
         return None
     head = data[: data.find(b"IDAT")]

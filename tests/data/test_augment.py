@@ -44,12 +44,11 @@ GEOMETRIC = [
 
 @pytest.mark.parametrize("transform", GEOMETRIC, ids=lambda transform: type(transform).__name__)
 def test_no_geometric_transform_gives_a_label_that_was_not_there(transform):
-    try:
-        augment = Augment([transform])
-    except ValueError as error:  # refusing is the other right answer
-        assert "augment: " + type(transform).__name__ in str(error)
-        assert type(transform) in (A.Morphological, A.GridElasticDeform)
+    if isinstance(transform, A.GridElasticDeform):  # it fills with 0 and cannot be told otherwise
+        with pytest.raises(ValueError, match="augment: GridElasticDeform gives masks labels that were not there"):
+            Augment([transform])
         return
+    augment = Augment([transform])
     transform.p = 1.0
     mask = np.full((130, 170), 3, np.uint8)
     mask[40:90, ::3] = 9
@@ -148,7 +147,7 @@ def test_an_unknown_transform_that_treats_the_image_alone_is_found_out():
 
 @pytest.mark.parametrize("transform", [A.Normalize(), A.ToFloat(), A.pytorch.ToTensorV2()])
 def test_normalising_on_the_cpu_is_refused_with_the_reason(transform):
-    with pytest.raises(ValueError, match="does not give a uint8 image .* on the device"):
+    with pytest.raises(ValueError, match=r"does not give a uint8 image .* on the device"):
         Augment([transform])
 
 

@@ -165,7 +165,7 @@ def test_a_training_set_smaller_than_a_batch_gives_one_smaller_batch(voc_root):
 
 
 def test_an_augmentation_without_a_crop_is_met_with_the_cure(voc_root):
-    with pytest.raises(ValueError, match="one size.*end the augment list with a crop"):
+    with pytest.raises(ValueError, match=r"one size.*end the augment list with a crop"):
         list(open_voc(voc_root, augment=[A.HorizontalFlip()]).train_dataloader())
 
 
@@ -183,7 +183,7 @@ def test_a_missing_folder_says_which_tree_is_expected_and_how_to_get_it(tmp_path
 
 def test_an_empty_split_is_refused(voc_root):
     (voc_root / "ImageSets/Segmentation/val.txt").write_text("\r\n \n")
-    with pytest.raises(ValueError, match="the val split .* is empty"):
+    with pytest.raises(ValueError, match=r"the val split .* is empty"):
         open_voc(voc_root)
 
 

@@ -112,7 +112,8 @@ def test_an_archive_that_reaches_outside_is_refused(server, tmp_path):
     folder, address = server
     with tarfile.open(folder / "evil.tar", "w") as tar:
         tar.addfile(tarfile.TarInfo("../../../evil.txt"), io.BytesIO())
-    data, root = module(tmp_path, f"{address}/evil.tar", hashlib.md5((folder / "evil.tar").read_bytes()).hexdigest())
+    md5 = hashlib.md5((folder / "evil.tar").read_bytes()).hexdigest()
+    data, _ = module(tmp_path, f"{address}/evil.tar", md5)
     with pytest.raises(ValueError, match="cannot be unpacked"):
         data.prepare_data()
     assert not list(tmp_path.rglob("evil.txt"))

@@ -55,7 +55,7 @@ def test_images_without_masks_are_named_and_left_out(voc_root, caplog):
 def test_without_any_mask_the_split_is_empty_which_is_an_error(voc_root):
     for path in (voc_root / "SegmentationClass").iterdir():
         path.unlink()
-    with pytest.raises(ValueError, match="the train split .* is empty"):
+    with pytest.raises(ValueError, match=r"the train split .* is empty"):
         VOC(str(voc_root), THREE).setup("fit")
 
 

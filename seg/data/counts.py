@@ -1,0 +1,43 @@
+"""Counting the pixels of every class in a split, once: the figures that class weights are computed from."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from seg.data.cache import disk_folder, fingerprint
+from seg.data.classes import IGNORE
+from seg.data.dataset import Pair
+from seg.data.images import Labels, read_mask
+
+
+def pixel_counts(pairs: Sequence[Pair], labels: Labels, root: Path) -> tuple[list[int], list[int]]:
+    """Count a split's pixels; the counts are kept beside the data set until a mask changes.
+
+    Args:
+        pairs: the files of the split.
+        labels: what the values in the masks mean.
+        root: folder of the data set.
+
+    Returns:
+        for each class its pixels, and the pixels (ignored ones too) of the images that contain it.
+    """
+    key = fingerprint((labels.num_classes, sorted(labels.label_map.items())), [pair.mask for pair in pairs])
+    kept = disk_folder(root) / f"pixels-{key}.json"
+    if kept.is_file():
+        held = json.loads(kept.read_text(encoding="utf-8"))
+        return held["pixels"], held["image_pixels"]
+    pixels, image_pixels = np.zeros(256, np.int64), np.zeros(256, np.int64)
+    for pair in pairs:
+        mask = labels.apply(read_mask(pair.mask), pair.mask)
+        counts = np.bincount(mask.ravel(), minlength=256)
+        pixels += counts
+        image_pixels += (counts > 0) * mask.size
+    assert labels.num_classes <= IGNORE
+    result = pixels[: labels.num_classes].tolist(), image_pixels[: labels.num_classes].tolist()
+    temporary = kept.with_name(f".{kept.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps({"pixels": result[0], "image_pixels": result[1]}), encoding="utf-8")
+    os.replace(temporary, kept)
+    return result
