@@ -38,6 +38,8 @@ class SegmentationData(pl.LightningDataModule):
         crop: [height, width] in pixels that the default augmentation cuts out to train on.
         resize: [height, width] that images are brought to. Masks too in training; in validation and test the mask keeps
             its own size, and that is where the prediction is scored.
+        resize_masks: false keeps the masks' own size in training too: the loss is then computed where the score is, and
+            `crop` counts pixels of the mask. Worth its time for thin objects in small images.
         augment: albumentations classes for training, a list of class_path and init_args, which must end in a crop
             where images differ in size; null is scale 0.5–2, random crop, flip, colour jitter; [] is nothing. Masks
             are filled with 255; cut-out classes keep the labels that they hide, or ignore them with fill_mask: 255.
@@ -68,6 +70,7 @@ class SegmentationData(pl.LightningDataModule):
         label_map: dict[int, int] | None = None,
         crop: tuple[int, int] = (512, 512),
         resize: tuple[int, int] | None = None,
+        resize_masks: bool = True,
         augment: list[A.BasicTransform | A.BaseCompose] | None = None,
         batch_size: int = 8,
         num_workers: int | Literal["auto"] = "auto",
@@ -84,6 +87,7 @@ class SegmentationData(pl.LightningDataModule):
         self.class_names, self.class_colors = list(checked.names), [list(color) for color in checked.colors]
         self.labels = Labels(len(checked), label_map)
         self.crop, self.resize, self.augment = _size("crop", crop), resize and _size("resize", resize), augment
+        self.resize_masks = resize_masks
         self.batch_size, self.num_workers = _at_least("batch_size", batch_size, 1), num_workers
         if num_workers != "auto":
             _at_least("num_workers", num_workers, 0)
@@ -208,21 +212,23 @@ class SegmentationData(pl.LightningDataModule):
         if training:
             chosen = default_augmentation(self.crop, self.mean) if self.augment is None else self.augment
             augment = Augment(chosen, self.seed)
-        return Pairs(pairs, self.labels, augment, self.resize, self._cache(split, pairs, training))
+        cache = self._cache(split, pairs, training)
+        return Pairs(pairs, self.labels, augment, self.resize, cache, self.resize_masks)
 
     def _cache(self, split: str, pairs: Sequence[Pair], training: bool) -> Cache | None:
         if self.cache == "none":
             return None
         own: list[tuple[int, int]] = [read_size(pair.image) for pair in pairs]
-        images = [self.resize or size for size in own]
+        resize = self.resize if self.resize_masks or not training else None
+        images = [resize or size for size in own]
         shapes = list(zip(images, images if training else own, strict=True))
         used = sum(dataset.cache.size for dataset in self.datasets.values() if dataset.cache is not None)
         limit = self.cache_limit * 2**30
         if self.cache == "ram":
             return Cache("ram", shapes, int(limit / self._local_processes()) - used)
-        settings = (split, self.resize, self.num_classes, sorted(self.labels.label_map.items()))
+        settings = (split, resize, self.num_classes, sorted(self.labels.label_map.items()))
         key = fingerprint(settings, [file for pair in pairs for file in (pair.image, pair.mask)])
-        purpose = "x".join(map(str, self.resize)) if self.resize else "full"
+        purpose = "x".join(map(str, resize)) if resize else "full"
         return Cache("disk", shapes, int(limit) - used, disk_folder(self.root), f"{split}-{purpose}", key)
 
     def _tree(self) -> str:

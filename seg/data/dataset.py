@@ -39,6 +39,8 @@ class Pairs(Dataset[Sample]):
         augment: the augmentation; None for evaluation.
         resize: (height, width) that images are brought to first; masks too in training, but never in evaluation.
         cache: decoded samples, shared by all workers.
+        resize_masks: false leaves the masks alone in training too: augmentation sees full-size images and masks, and
+            the image is scaled last, by what `resize` would have scaled it.
 
     """
 
@@ -49,8 +51,10 @@ class Pairs(Dataset[Sample]):
         augment: Augment | None = None,
         resize: tuple[int, int] | None = None,
         cache: Cache | None = None,
+        resize_masks: bool = True,
     ) -> None:
         self.pairs, self.labels, self.augment, self.resize, self.cache = list(pairs), labels, augment, resize, cache
+        self.scale_last = resize is not None and augment is not None and not resize_masks
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -61,7 +65,7 @@ class Pairs(Dataset[Sample]):
             return cached
         pair = self.pairs[index]
         image, mask = read_pair(pair.image, pair.mask, self.labels)
-        if self.resize is not None:
+        if self.resize is not None and not self.scale_last:
             image = resize_image(image, self.resize)
             if self.augment is not None:
                 mask = resize_mask(mask, self.resize)
@@ -74,7 +78,11 @@ class Pairs(Dataset[Sample]):
         epoch, position, index = key if isinstance(key, tuple) else (0, key, key)
         image, mask = self.read(index)
         if self.augment is not None:
+            height, width = mask.shape
             image, mask = self.augment(image, mask, epoch, position)
+            if self.scale_last and self.resize is not None:
+                scaled = (mask.shape[0] * self.resize[0] / height, mask.shape[1] * self.resize[1] / width)
+                image = resize_image(image, (max(1, round(scaled[0])), max(1, round(scaled[1]))))
         # Channels first is a matter of strides: the memory stays as it is, which is channels_last.
         pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
         return {"image": pixels, "mask": torch.from_numpy(np.ascontiguousarray(mask)), "id": self.pairs[index].id}
