@@ -1,8 +1,8 @@
 """Train smp's ResNet-18 U-Net from random weights by a plain loop: the peer that camvid_unet_cpu has to beat.
 
-A textbook loop: AdamW, cosine over a budget of training minutes, flips, random scale and crop by albumentations on images
-that were decoded once, bf16 autocast and channels_last. Images are 240×180; predictions are scored at the labels' own
-480×360 with one confusion matrix over the whole split. Validation is not counted in the budget.
+A textbook loop: AdamW, cosine over a budget of training minutes, flips, random scale and crop by albumentations on
+images that were decoded once, bf16 autocast and channels_last. Images are 240×180; predictions are scored at the labels'
+own 480×360 with one confusion matrix over the whole split. Validation is not counted in the budget.
 
     python benchmarks/camvid_peer.py --root data/CamVid --minutes 12
 """
@@ -156,7 +156,7 @@ def main():
         loader = val if split == "val" else DataLoader(CamVid(args.root, split, None), args.batch_size)
         iou = evaluate(model, loader)
         print(f"{epoch} epochs in {spent / 60:.1f} min · {split} mIoU {np.nanmean(iou):.4f}")
-        print("   " + " · ".join(f"{name} {value:.3f}" for name, value in zip(CLASSES, iou)))
+        print("   " + " · ".join(f"{name} {value:.3f}" for name, value in zip(CLASSES, iou, strict=True)))
     if args.save:
         torch.save(model.state_dict(), args.save)
 

@@ -9,7 +9,7 @@ from PIL import Image
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
-from seg import draw
+from seg import charts, draw
 from seg.loggers import CSV, WandB
 
 
@@ -98,5 +98,5 @@ def draw_curves(logger: CSV, path: Path) -> bool:
     panels = {title: {name: series[name] for name in names if name in series} for title, names in wanted.items()}
     if not any(panels.values()):
         return False
-    draw.save(path, draw.curves(panels))
+    draw.save(path, charts.curves(panels))
     return True
