@@ -1,7 +1,7 @@
 """Train smp's ResNet-18 U-Net from random weights by a plain loop: the peer that camvid_unet_cpu has to beat.
 
 A textbook loop: AdamW, cosine over a budget of training minutes, flips, random scale and crop by albumentations on
-images that were decoded once, bf16 autocast and channels_last. Images are 240×180; predictions are scored at the labels'
+images decoded once, bf16 autocast and channels_last. Images are 240×180; predictions are scored at the labels'
 own 480×360 with one confusion matrix over the whole split. Validation is not counted in the budget.
 
     python benchmarks/camvid_peer.py --root data/CamVid --minutes 12

@@ -43,7 +43,7 @@ DEFAULTS = {"default_root_dir": "runs", "log_every_n_steps": 10, "enable_model_s
 class SegCLI(LightningCLI):
     """Parse a configuration, build data, task and trainer, give the run its folder, run the subcommand."""
 
-    run: Path
+    run: Path | None = None
     checkpoint: Path | None = None
     csv: CSV | None = None
 
@@ -123,6 +123,7 @@ class SegCLI(LightningCLI):
 
     def loggers(self, given: Any) -> list[Logger]:
         """Return the CSV logger and those of the configuration, placed in the run folder."""
+        assert self.run is not None
         self.csv = CSV(self.run)
         others = list(given) if isinstance(given, list | tuple) else [given] if isinstance(given, Logger) else []
         for logger in others:
@@ -138,7 +139,7 @@ class SegCLI(LightningCLI):
         """Say what is going to run, and where it is recorded."""
         count = sum(parameter.numel() for parameter in self.model.net.parameters())
         layout = "channels_last" if self.model.channels_last else "contiguous"
-        where = "no run folder (fast_dev_run)" if self.config_init.fit.trainer.fast_dev_run else str(self.run)
+        where = self.run or "no run folder (fast_dev_run)"
         print(
             f"{type(self.model.net).__name__}, {count / 1e6:.2f} M parameters · {type(self.datamodule).__name__}, "
             f"{self.datamodule.num_classes} classes · {self.trainer.precision}, {layout} · {where}",
@@ -152,14 +153,13 @@ class SegCLI(LightningCLI):
         except SystemExit:
             if self.trainer.state.status != TrainerStatus.INTERRUPTED:
                 raise
-            last = self.run / "checkpoints" / "last.ckpt"
-            if last.exists():
+            if self.run and (last := self.run / "checkpoints" / "last.ckpt").exists():
                 print(f"stopped; go on with the same command and --ckpt_path {last}")
             sys.exit(130)
 
     def after_fit(self) -> None:
         """Test the best checkpoint and close the run: scores per class, and where everything lies."""
-        if self.config_init.fit.trainer.fast_dev_run:
+        if self.run is None:
             return
         best = self.run / "checkpoints" / "best.ckpt"
         if best.exists():
