@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import warnings
+import zipfile
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,11 @@ class SegCLI(LightningCLI):
             self.checkpoint = Path(given)
         if self.checkpoint is not None and not self.checkpoint.is_file():
             raise FileNotFoundError(f"--ckpt_path {self.checkpoint}: there is no such file")
+        if self.checkpoint is not None and not zipfile.is_zipfile(self.checkpoint):
+            raise ValueError(
+                f"--ckpt_path {self.checkpoint}: no checkpoint, or a damaged one; "
+                "give another, such as best.ckpt of the same run"
+            )
 
     def instantiate_classes(self) -> None:
         """Build data, task and trainer; note beforehand what is typed by hand, for links override it."""

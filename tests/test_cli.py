@@ -6,7 +6,7 @@ import torch
 import yaml
 
 from seg.task import SegmentationTask
-from tests.command import assert_same_weights, process, run, write_config
+from tests.command import SMALL, assert_same_weights, process, run, write_config
 
 
 def losses(run_folder: Path) -> list[str]:
@@ -162,6 +162,36 @@ def test_resuming_without_a_run_says_what_was_looked_for(workplace, shapes, caps
         run("--config", config, "--ckpt_path", "last")
     assert refused.value.code == 2
     assert "no run of 'tiny' has a checkpoint" in capsys.readouterr().err
+
+
+def test_a_damaged_checkpoint_is_named_with_the_cure(workplace, shapes, capsys):
+    run("--config", write_config(workplace / "tiny.yaml", shapes, max_epochs=1))
+    last = workplace / "runs/tiny/version_0/checkpoints/last.ckpt"
+    last.write_bytes(last.read_bytes()[:1000])
+    with pytest.raises(SystemExit) as refused:
+        run("--config", workplace / "tiny.yaml", "--ckpt_path", "last")
+    assert refused.value.code == 2
+    assert "damaged" in capsys.readouterr().err
+
+
+def test_training_stops_at_its_time_limit_and_the_schedule_has_reached_its_end(workplace, shapes):
+    model = {"net": SMALL["model"]["net"], "schedule": {"class_path": "seg.schedules.Cosine"}}
+    config = write_config(workplace / "tiny.yaml", shapes, model=model, max_epochs=None, max_time="00:00:00:04")
+    run("--config", config)
+    with (workplace / "runs/tiny/version_0/metrics.csv").open() as file:
+        rates = [float(row["lr/net"]) for row in csv.DictReader(file) if row["lr/net"]]
+    assert rates[0] == pytest.approx(1e-3, rel=0.2)
+    assert rates[-1] < 2e-4
+
+
+def test_the_last_step_has_the_end_rate_with_accumulated_batches_too(workplace, shapes):
+    model = {"net": SMALL["model"]["net"], "schedule": {"class_path": "seg.schedules.Poly"}}
+    config = write_config(workplace / "tiny.yaml", shapes, model=model, accumulate_grad_batches=2, max_epochs=2)
+    run("--config", config)
+    with (workplace / "runs/tiny/version_0/metrics.csv").open() as file:
+        rates = [float(row["lr/net"]) for row in csv.DictReader(file) if row["lr/net"]]
+    assert rates[0] == pytest.approx(1e-3)
+    assert rates[-1] == 0.0
 
 
 def test_a_run_folder_that_cannot_be_made_is_named_with_the_cure(workplace, shapes, capsys):
