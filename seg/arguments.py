@@ -49,7 +49,8 @@ def nearest(message: str, parser: LightningArgumentParser) -> str:
     if not found:
         return ""
     word = [group for group in found.groups() if group][-1]
-    close = difflib.get_close_matches(word, keys, n=1, cutoff=0.6)
+    lower = {key.lower(): key for key in keys}
+    close = [lower[key] for key in difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.6)]
     if not close:  # the leaf alone, for a key that stands on the wrong branch
         leaves = {key.rpartition(".")[2]: key for key in keys}
         close = [leaves[leaf] for leaf in difflib.get_close_matches(word.rpartition(".")[2], leaves, n=1, cutoff=0.6)]
@@ -158,8 +159,13 @@ def refuse_contradictions(typed: Mapping[str, Any], data: Any, links: Mapping[st
     """
     for source, target in links.items():
         actual = getattr(data, source.removeprefix("data."))
-        if target in typed and typed[target] != actual:
+        if target in typed and _plain(typed[target]) != _plain(actual):
             raise ValueError(
                 f"{target.replace('.init_args', '')}: {typed[target]} is set by hand, but {type(data).__name__} has "
                 f"{source.removeprefix('data.')} = {actual}; leave it out, the data set tells it"
             )
+
+
+def _plain(value: Any) -> Any:
+    """Return tuples as lists, as YAML knows them."""
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -91,7 +91,7 @@ def draw_curves(logger: CSV, path: Path) -> bool:
     """Draw losses, scores and learning rate of a run from its CSV rows; returns whether there was anything to draw."""
     series = logger.series()
     wanted = {
-        "loss": ("train/loss_step", "val/loss"),
+        "loss": ("train/loss", "val/loss"),
         "scores": ("val/miou", "val/pixel_accuracy", "val/mean_accuracy"),
         "learning rate": tuple(name for name in series if name.startswith("lr/")),
     }

@@ -77,15 +77,16 @@ class LastCheckpoint(Checkpoint):
         print("\nstopping after this step (Ctrl-C again: at once, without saving it)", flush=True)
 
     def save(self, trainer: pl.Trainer) -> None:
-        """Write `last.ckpt` unless it holds this very step already."""
+        """Write `last.ckpt`."""
         self.saved_step = trainer.global_step
         trainer.save_checkpoint(self.path, weights_only=False)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save where a stop was asked for; the last step of an epoch waits for the epoch's end."""
-        if self.stop_asked and not trainer.is_last_batch:
+        """Save where a stop was asked for, once the optimiser step is complete; an epoch's last waits for its end."""
+        complete = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if self.stop_asked and complete and not trainer.is_last_batch:
             self.save(trainer)
 
     def on_train_batch_start(

@@ -1,16 +1,17 @@
 """The command line of training and evaluation: Lightning's, with run folders, config lookup and clear errors."""
 
-import logging
 import os
 import sys
-import warnings
 import zipfile
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning import LightningDataModule
-from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+import torch
+from pytorch_lightning import LightningDataModule, LightningModule
+from pytorch_lightning import Trainer as AnyTrainer
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.trainer.states import TrainerStatus
 
@@ -18,7 +19,7 @@ from seg import metrics, runs
 from seg.arguments import Parser, configs_in, expand, refuse_contradictions, typed_facts
 from seg.callbacks import Examples, Records, draw_curves
 from seg.checkpoints import LastCheckpoint, best_checkpoint
-from seg.errors import told
+from seg.errors import quiet, told
 from seg.loggers import CSV, WandB
 from seg.models.blocks import without_weights
 from seg.progress import progress
@@ -41,6 +42,23 @@ DEFAULTS = {"default_root_dir": "runs", "log_every_n_steps": 10, "enable_model_s
 """Where seg's defaults differ from those of Lightning's Trainer."""
 
 
+class SaveConfig(SaveConfigCallback):
+    """Write config.yaml once training starts: a resumed run whose checkpoint does not fit must not replace it."""
+
+    def on_train_start(self, trainer: AnyTrainer, pl_module: LightningModule) -> None:
+        """Write the file under a temporary name, then rename it."""
+        if not trainer.is_global_zero:
+            return
+        folder = Path(trainer.loggers[0].save_dir or ".")
+        temporary = folder / f".config.{os.getpid()}.yaml"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.parser.save(self.config, str(temporary), skip_none=False, overwrite=True, multifile=False)
+        os.replace(temporary, folder / "config.yaml")
+
+    def save_config(self, trainer: AnyTrainer, pl_module: LightningModule, stage: str) -> None:
+        """Do nothing at set-up, see `on_train_start`."""
+
+
 class SegCLI(LightningCLI):
     """Parse a configuration, build data, task and trainer, give the run its folder, run the subcommand."""
 
@@ -57,7 +75,8 @@ class SegCLI(LightningCLI):
             trainer_class=Trainer,
             trainer_defaults=dict(DEFAULTS),
             seed_everything_default=0,
-            save_config_kwargs={"overwrite": True},
+            save_config_callback=SaveConfig,
+            save_config_kwargs={"overwrite": True, "save_to_log_dir": False},
             parser_class=Parser,
             parser_kwargs={"allow_abbrev": False, **{name: {"allow_abbrev": False} for name in self.subcommands()}},
             auto_configure_optimizers=False,
@@ -70,10 +89,9 @@ class SegCLI(LightningCLI):
         return {name: skipped for name, skipped in LightningCLI.subcommands().items() if name != "predict"}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Link what the data module knows to the model and the seed to the data."""
+        """Link what the data module knows to the model."""
         for source, target in LINKS.items():
             parser.link_arguments(source, target, apply_on="instantiate")
-        parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse argv after config names are looked up; settle the run's name and the checkpoint."""
@@ -84,6 +102,8 @@ class SegCLI(LightningCLI):
         self.name = runs.run_name(next(iter(configs_in(argv)), None))
         given, config.ckpt_path = config.ckpt_path, None
         # kept out of the config: the saved one must start afresh, and must not be overlaid by the checkpoint's
+        if given is None and self.config.subcommand != "fit":
+            raise ValueError(f"seg {self.config.subcommand}: give the checkpoint to score with --ckpt_path")
         if given in ("last", "best"):
             self.checkpoint = runs.last_checkpoint(self.root, self.name).with_name(f"{given}.ckpt")
             print(f"{given} checkpoint of '{self.name}': {self.checkpoint}")
@@ -107,6 +127,8 @@ class SegCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Build the trainer with the run folder, its checkpoints, pictures and loggers."""
         refuse_contradictions(self.typed, self.datamodule, LINKS)
+        if self.config[self.subcommand].data.init_args.get("seed") is None:
+            self.datamodule.seed = int(self.config[self.subcommand].seed_everything or 0)
         config = self.config_init[self.subcommand].trainer
         if self.subcommand != "fit":
             self.save_config_callback = None
@@ -125,7 +147,19 @@ class SegCLI(LightningCLI):
             LastCheckpoint(folder),
         ]
         self.trainer_defaults = {"callbacks": callbacks}
-        return super().instantiate_trainer(logger=self.loggers(config.logger), **kwargs)
+        with self.forgotten_if_nothing_happens():
+            return super().instantiate_trainer(logger=self.loggers(config.logger), **kwargs)
+
+    @contextmanager
+    def forgotten_if_nothing_happens(self) -> Iterator[None]:
+        """Remove the run folder again if what is done here fails before anything was written into it."""
+        try:
+            yield
+        except BaseException:
+            if self.run is not None:
+                with suppress(OSError):  # not empty: something was written, and stays
+                    self.run.rmdir()
+            raise
 
     def loggers(self, given: Any) -> list[Logger]:
         """Return the CSV logger and those of the configuration, placed in the run folder."""
@@ -138,13 +172,17 @@ class SegCLI(LightningCLI):
         return [self.csv, *others]
 
     def after_instantiate_classes(self) -> None:
-        """Hand the checkpoint to the subcommand."""
+        """Hand the checkpoint to the subcommand; the tables of scores are seg's own."""
         self.config_init[self.subcommand]["ckpt_path"] = str(self.checkpoint) if self.checkpoint else None
+        if self.subcommand != "fit":
+            self.config_init[self.subcommand]["verbose"] = False
 
     def before_fit(self) -> None:
         """Say what is going to run, and where it is recorded."""
         count = sum(parameter.numel() for parameter in self.model.net.parameters())
         layout = "channels_last" if self.model.channels_last else "contiguous"
+        if not self.trainer.is_global_zero:
+            return
         where = self.run or "no run folder (fast_dev_run)"
         print(
             f"{type(self.model.net).__name__}, {count / 1e6:.2f} M parameters · {type(self.datamodule).__name__}, "
@@ -155,7 +193,8 @@ class SegCLI(LightningCLI):
     def fit(self, **arguments: Any) -> None:
         """Train; Ctrl-C ends with a line that says how to go on."""
         try:
-            self.trainer.fit(**arguments)
+            with self.forgotten_if_nothing_happens():
+                self.trainer.fit(**arguments)
         except SystemExit:
             if self.trainer.state.status != TrainerStatus.INTERRUPTED:
                 raise
@@ -167,23 +206,29 @@ class SegCLI(LightningCLI):
         """Test the best checkpoint and close the run: scores per class, and where everything lies."""
         if self.run is None:
             return
-        best = self.run / "checkpoints" / "best.ckpt"
-        if best.exists():
-            self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=str(best), verbose=False)
+        best, last = (self.run / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
+        tested = best if best.exists() else last
+        try:
+            if tested.exists():
+                # loaded here, not by the Trainer: a callback that averages weights would put its own in their place
+                self.model.load_state_dict(torch.load(tested, map_location="cpu", weights_only=True)["state_dict"])
+                self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
+        finally:
+            if self.trainer.is_global_zero:
+                self.close(tested)
+
+    def close(self, tested: Path) -> None:
+        """Draw the curves and print the scores and where everything lies."""
+        assert self.run is not None
         assert self.csv is not None
         self.csv.flush()
-        if not self.trainer.is_global_zero:
-            return
-        drawn = draw_curves(self.csv, self.run / "curves.png")
-        if "test" in self.model.results:
-            self.show("test")
-        for label, path in (
-            ("checkpoint", best),
-            ("curves", self.run / "curves.png" if drawn else None),
-            ("examples", self.run / "examples"),
-            ("numbers", self.csv.path),
-        ):
-            if path is not None and path.exists():
+        draw_curves(self.csv, self.run / "curves.png")
+        self.show("test")
+        if tested.name != "best.ckpt":
+            print("tested last.ckpt: no validation took place, so that there is no best.ckpt")
+        places = {"checkpoint": tested, "curves": self.run / "curves.png", "examples": self.run / "examples"}
+        for label, path in {**places, "numbers": self.csv.path}.items():
+            if path.exists():
                 print(f"{label + ':':<12}{path}")
 
     def after_validate(self) -> None:
@@ -196,6 +241,8 @@ class SegCLI(LightningCLI):
 
     def show(self, stage: str) -> None:
         """Print the table of a stage's scores."""
+        if stage not in self.model.results or not self.trainer.is_global_zero:
+            return
         split = getattr(self.datamodule, "test_split_name", stage) if stage == "test" else stage
         result = self.model.results[stage]
         print(f"\n{stage} mIoU {float(result['miou']):.4f}" + (f" (on the {split} split)" if split != stage else ""))
@@ -210,15 +257,7 @@ def main(args: list[str] | None = None, default: str = "") -> None:
         default: subcommand that is meant where none is given.
 
     """
-    # what these say is either said by seg itself or of no use to whoever runs it
-    for name in (
-        "pytorch_lightning.utilities.rank_zero",
-        "lightning_fabric.utilities.rank_zero",
-        "lightning_fabric.utilities.seed",
-    ):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    # Lightning's own call, answered by torch 2.10 and later with advice for Lightning
-    warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+    quiet()
     if os.environ.get("LOCAL_RANK", "0") == "0":
         os.environ.pop(runs.ENVIRONMENT, None)
     told(lambda: SegCLI(default, args))

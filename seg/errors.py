@@ -1,14 +1,31 @@
 """What a user sees when something is wrong: one message with the cure instead of a traceback."""
 
+import logging
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
 USER_ERRORS = (ValueError, OSError, ImportError)
 """What seg raises for mistakes that a user can cure."""
+SAID_OTHERWISE = (
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning's own call, of no use to whoever runs it
+    r"Attribute 'net' is an instance of `nn.Module`",  # kept on purpose: a checkpoint then loads by its path alone
+    r"Checkpoint directory .* exists and is not empty",  # resuming continues in its folder
+)
+"""Warnings that tell a user nothing, by the beginning of their text."""
+
+
+def quiet() -> None:
+    """Leave out Lightning's lines that seg says itself, and the warnings above; all others stay."""
+    for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric.utilities.seed").setLevel(logging.WARNING)
+    for message in SAID_OTHERWISE:
+        warnings.filterwarnings("ignore", message=message)
 
 
 def told(action: Callable[[], object]) -> None:
@@ -18,7 +35,7 @@ def told(action: Callable[[], object]) -> None:
     """
     try:
         action()
-    except USER_ERRORS as error:
+    except Exception as error:
         message = message_for_user(error)
         if message is None or os.environ.get("SEG_TRACEBACK"):
             raise
@@ -37,6 +54,15 @@ def message_for_user(error: BaseException) -> str | None:
         return message or None
     if unwrapped := without_union(text):
         return unwrapped
+    if text.startswith("Error(s) in loading state_dict"):
+        return (
+            "the checkpoint does not fit the network that is configured; leave out the settings in which the run's "
+            f"config.yaml differs.\n{text[:800]}"
+        )
+    if type(error).__name__ == "MisconfigurationException":
+        return text  # Lightning's word for settings of the Trainer that cannot be
+    if not isinstance(error, USER_ERRORS):
+        return None
     frames = traceback.extract_tb(error.__traceback__)
     return text if frames and Path(frames[-1].filename).is_relative_to(PACKAGE) else None
 

@@ -19,7 +19,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", "
 
 def main(argv: list[str] | None = None) -> None:
     """Run `seg predict`."""
-    from seg.errors import told
+    from seg.errors import quiet, told
 
     parser = argparse.ArgumentParser(
         prog="seg predict",
@@ -30,9 +30,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("inputs", type=Path, nargs="+", help="image files and folders (searched with their subfolders)")
     parser.add_argument("--out", type=Path, required=True, help="folder for the masks; overlays go to its overlays/")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps; auto takes a GPU where there is one")
-    parser.add_argument("--precision", help="32, bf16-mixed, 16-mixed; that of the training run where not given")
+    parser.add_argument(
+        "--precision", choices=("32", "bf16-mixed", "16-mixed"), help="that of the training run where not given"
+    )
     parser.add_argument("--no-overlays", action="store_true", help="write the masks alone")
     options = parser.parse_args(argv)
+    quiet()
     told(lambda: sys.exit(1) if predict_files(**vars(options)) else None)
 
 
@@ -59,7 +62,7 @@ def predict_files(
         ValueError: two images would be written to the same file, or the checkpoint is not one of `seg`.
 
     """
-    names = outputs_of(inputs)
+    names = outputs_of(inputs, out)
     from tqdm import tqdm
 
     from seg import draw
@@ -71,10 +74,10 @@ def predict_files(
     for name, path in tqdm(names.items(), desc="predict", disable=not sys.stderr.isatty()):
         try:
             image = read_image(path)
+            mask = predict_labels(task, image, precision)
         except (ValueError, OSError) as error:
             failed.append(f"{path}: {error}" if str(path) not in str(error) else str(error))
             continue
-        mask = predict_labels(task, image, precision)
         write_indexed(out / f"{name}.png", mask, task.class_colors)
         if not no_overlays:
             draw.save(out / "overlays" / f"{name}.png", draw.overlay(image, mask, task.class_colors))
@@ -85,12 +88,14 @@ def predict_files(
     return failed
 
 
-def images_in(inputs: list[Path]) -> Iterator[tuple[Path, Path]]:
-    """Yield (name without suffix, file) of the images that files and folders stand for."""
+def images_in(inputs: list[Path], out: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield (name without suffix, file) of the images that files and folders stand for, those below `out` left out."""
     for given in inputs:
         if given.is_dir():
+            inside = out.resolve().is_relative_to(given.resolve()) and out.resolve() != given.resolve()
             for path in sorted(given.rglob("*")):
-                if path.suffix.lower() in SUFFIXES and path.is_file():
+                written = inside and path.resolve().is_relative_to(out.resolve())
+                if path.suffix.lower() in SUFFIXES and path.is_file() and not written:
                     yield path.relative_to(given).with_suffix(""), path
         elif given.exists():
             yield Path(given.stem), given
@@ -98,10 +103,12 @@ def images_in(inputs: list[Path]) -> Iterator[tuple[Path, Path]]:
             raise FileNotFoundError(f"{given}: there is no such image or folder")
 
 
-def outputs_of(inputs: list[Path]) -> dict[Path, Path]:
-    """Return output name -> image file; two files of one name are refused before anything is written."""
+def outputs_of(inputs: list[Path], out: Path) -> dict[Path, Path]:
+    """Return output name -> image file; whatever would overwrite something is refused before anything is written."""
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out {out}: this is a file; give a folder")
     names: dict[Path, Path] = {}
-    for name, path in images_in(inputs):
+    for name, path in images_in(inputs, out):
         if names.setdefault(name, path) != path:
             raise ValueError(
                 f"{names[name]} and {path} would both be written as {name}.png; predict them into two --out folders"
@@ -110,6 +117,13 @@ def outputs_of(inputs: list[Path]) -> dict[Path, Path]:
         raise FileNotFoundError(
             f"no image in {', '.join(map(str, inputs))}; looked for files ending in {', '.join(SUFFIXES)}"
         )
+    pictures = {path.resolve() for path in names.values()}
+    for name in names:
+        for target in (out / f"{name}.png", out / "overlays" / f"{name}.png"):
+            if target.resolve() in pictures:
+                raise ValueError(f"--out {out}: {target} would replace an input image; give another folder")
+        if name.parts[0] == "overlays" and Path(*name.parts[1:]) in names:
+            raise ValueError(f"--out {out}: the mask of {names[name]} would replace an overlay; predict it by itself")
     return names
 
 
@@ -129,6 +143,10 @@ def load(checkpoint: Path, device: str = "auto") -> "SegmentationTask":
 
     if not checkpoint.is_file():
         raise FileNotFoundError(f"{checkpoint}: there is no such checkpoint")
+    try:
+        torch.empty(0, device="cpu" if device == "auto" else device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"--device {device}: not to be had here ({str(error).splitlines()[0]}); try cpu") from error
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
@@ -153,9 +171,13 @@ def predict_labels(task: "SegmentationTask", image: "np.ndarray", precision: str
 
     height, width = image.shape[:2]
     shown = resize_image(image, (task.resize[0], task.resize[1])) if task.resize else image
+    # networks need 32 pixels a side; what is added is cropped off the logits again
+    seen = shown.shape[:2]
+    below, right = max(0, 32 - seen[0]), max(0, 32 - seen[1])
+    shown = np.pad(shown, ((0, below), (0, right), (0, 0)), mode="edge")
     pixels = torch.from_numpy(np.ascontiguousarray(shown)).permute(2, 0, 1)[None].to(task.device)
     with torch.inference_mode(), autocast(task, precision or task.trained_precision):
-        logits = task.to_size(task(pixels), torch.empty(1, height, width))
+        logits = task.to_size(task(pixels)[..., : seen[0], : seen[1]], torch.empty(1, height, width))
     return logits.max(1).indices[0].to(torch.uint8).cpu().numpy()  # type: ignore[no-any-return]
 
 

@@ -45,11 +45,12 @@ class PlainProgress(ProgressBar):
         """Print a line every so many steps."""
         self.images += len(batch["mask"]) * trainer.world_size
         step = trainer.global_step
-        if step == self.printed_step or step % max(1, trainer.log_every_n_steps):  # type: ignore[attr-defined]
+        if step in (0, self.printed_step) or step % max(1, trainer.log_every_n_steps):  # type: ignore[attr-defined]
             return
         self.printed_step = step
         total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
-        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
+        # Lightning divides the loss that it hands on by the batches that are accumulated
+        loss = (outputs["loss"] if isinstance(outputs, dict) else outputs) * trainer.accumulate_grad_batches
         self.say(
             f"epoch {trainer.current_epoch + 1}" + (f"/{total}" if total else ""),
             f"step {step}",

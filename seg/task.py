@@ -109,9 +109,10 @@ class SegmentationTask(LightningModule):
         outputs = [output[0], *output[1]] if isinstance(output, tuple) else [output]
         outputs = [self.to_size(logits, target) for logits in outputs]
         loss: Tensor = self.loss(outputs[0], target)
-        self.log(f"{stage}/loss", loss, on_step=stage == "train", on_epoch=True, batch_size=len(target), sync_dist=True)
+        training = stage == "train"
+        self.log(f"{stage}/loss", loss, on_step=training, on_epoch=not training, batch_size=len(target), sync_dist=True)
         for name, term in getattr(self.loss, "last_terms", {}).items():
-            self.log(f"{stage}/loss/{name}", term, on_step=False, on_epoch=True, batch_size=len(target))
+            self.log(f"{stage}/loss/{name}", term, on_step=training, on_epoch=not training, batch_size=len(target))
         return loss, outputs[0]
 
     @staticmethod
@@ -154,9 +155,9 @@ class SegmentationTask(LightningModule):
         """Log the scores of a stage; those of absent classes stay out. Kept whole in `results[stage]`."""
         result = metrics.compute()
         self.results[stage] = {name: value.detach().cpu() for name, value in result.items()}
-        self.log(f"{stage}/miou", result["miou"], prog_bar=True)
-        for name in ("pixel_accuracy", "mean_accuracy", "fw_iou"):
-            self.log(f"{stage}/{name}", result[name])
+        # the matrix is summed already and the same in every process; sync_dist only tells Lightning so
+        for name in ("miou", "pixel_accuracy", "mean_accuracy", "fw_iou"):
+            self.log(f"{stage}/{name}", result[name].float(), prog_bar=name == "miou", sync_dist=True)
         # reading the vector once: one value at a time would synchronise a GPU once a class
         for name, value in zip(self.class_names, self.results[stage]["iou"].tolist(), strict=True):
             if value == value:
@@ -191,7 +192,9 @@ class SegmentationTask(LightningModule):
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, Timer) and (remaining := callback.time_remaining()) is not None:
                 elapsed = callback.time_elapsed()
-                return elapsed / (elapsed + remaining) if elapsed + remaining > 0 else 1.0
+                share = elapsed / (elapsed + remaining) if elapsed + remaining > 0 else 1.0
+                # one clock for all processes, or their learning rates would drift apart
+                return float(self.trainer.strategy.broadcast(share))
         return 0.0
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:

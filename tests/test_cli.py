@@ -1,4 +1,8 @@
 import csv
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -6,12 +10,12 @@ import torch
 import yaml
 
 from seg.task import SegmentationTask
-from tests.command import SMALL, assert_same_weights, process, run, write_config
+from tests.command import REPOSITORY, SMALL, assert_same_weights, process, run, write_config
 
 
 def losses(run_folder: Path) -> list[str]:
     with (run_folder / "metrics.csv").open() as file:
-        return [row["train/loss_step"] for row in csv.DictReader(file) if row.get("train/loss_step")]
+        return [row["train/loss"] for row in csv.DictReader(file) if row.get("train/loss")]
 
 
 def test_one_command_leaves_a_whole_run_folder(workplace, shapes, capsys):
@@ -230,3 +234,93 @@ def test_help_and_print_config_work(workplace):
     assert "--trainer.max_epochs" in process("--help").stdout
     printed = process("--config", "shapes_unet", "--print_config").stdout
     assert yaml.safe_load(printed)["data"]["class_path"] == "seg.data.Shapes"
+
+
+def test_a_resume_that_does_not_fit_leaves_the_run_as_it_was(workplace, shapes, capsys):
+    config = write_config(workplace / "tiny.yaml", shapes, max_epochs=1)
+    run("--config", config)
+    saved = workplace / "runs/tiny/version_0/config.yaml"
+    before = saved.read_text()
+    with pytest.raises(SystemExit) as refused:
+        run("--config", config, "--model.net.width", "8", "--ckpt_path", "last")
+    assert refused.value.code == 2
+    assert "does not fit" in capsys.readouterr().err
+    assert saved.read_text() == before
+
+
+def test_a_start_that_fails_leaves_no_empty_run_folder(workplace, shapes):
+    config = write_config(workplace / "tiny.yaml", workplace / "nowhere")
+    with pytest.raises(SystemExit):
+        run("--config", config)
+    assert not list((workplace / "runs" / "tiny").iterdir())
+
+
+def test_averaged_weights_are_tested_as_they_are_saved(workplace, shapes, capsys):
+    config = write_config(workplace / "tiny.yaml", shapes, max_epochs=3)
+    average = "[{class_path: pytorch_lightning.callbacks.EMAWeightAveraging, init_args: {decay: 0.5}}]"
+    run("--config", config, "--trainer.callbacks", average)
+    first = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("test mIoU"))
+    run("test", "--ckpt_path", workplace / "runs/tiny/version_0/checkpoints/best.ckpt", "--trainer.callbacks", "null")
+    assert first in capsys.readouterr().out
+
+
+def test_a_run_without_validation_tests_its_last_weights_and_says_so(workplace, shapes, capsys):
+    run("--config", write_config(workplace / "tiny.yaml", shapes, max_epochs=1, check_val_every_n_epoch=5))
+    printed = capsys.readouterr().out
+    assert "test mIoU" in printed
+    assert "tested last.ckpt" in printed
+
+
+def test_a_missing_test_file_is_told_before_the_first_step(workplace, capsys):
+    from seg.data.shapes import write_tree
+
+    root = workplace / "own"
+    write_tree(root, seed=1, train=6, val=2, test=2)
+    name = (root / "ImageSets/Segmentation/test.txt").read_text().split()[0]
+    (root / "JPEGImages" / f"{name}.jpg").unlink()
+    with pytest.raises(SystemExit):
+        run("--config", write_config(workplace / "tiny.yaml", root))
+    captured = capsys.readouterr()
+    assert f"{name}.jpg" in captured.err
+    assert "step 1" not in captured.out
+
+
+@pytest.mark.parametrize("arguments", [["test"], ["validate"]])
+def test_scoring_asks_for_a_checkpoint_instead_of_scoring_random_weights(workplace, shapes, capsys, arguments):
+    config = write_config(workplace / "tiny.yaml", shapes)
+    with pytest.raises(SystemExit):
+        run(*arguments, "--config", config)
+    assert "--ckpt_path" in capsys.readouterr().err
+
+
+def test_a_seed_of_the_data_is_its_own_and_otherwise_that_of_the_run(workplace, shapes):
+    config = write_config(workplace / "tiny.yaml", shapes, max_epochs=1)
+    run("--config", config, "--seed_everything", "3")
+    run("--config", config, "--seed_everything", "3", "--data.seed", "3")
+    run("--config", config, "--seed_everything", "3", "--data.seed", "4")
+    seen = [losses(workplace / "runs/tiny" / f"version_{number}") for number in range(3)]
+    assert seen[0] == seen[1] != seen[2]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no process groups of this kind")
+def test_ctrl_c_at_a_terminal_reaches_workers_that_are_not_forked_and_still_saves(workplace, shapes):
+    data = {"num_workers": 2, "multiprocessing_context": "forkserver"}
+    config = write_config(workplace / "tiny.yaml", shapes, data=data, max_epochs=500)
+    started = subprocess.Popen(
+        [sys.executable, str(REPOSITORY / "train.py"), "--config", str(config)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    lines = []
+    for line in started.stdout:
+        lines.append(line)
+        if "step 7 " in line:
+            os.killpg(started.pid, signal.SIGINT)
+            break
+    lines += started.stdout.readlines()
+    assert started.wait(120) == 130, "".join(lines)
+    assert sum("stopping after this step" in line for line in lines) == 1
+    assert "go on with the same command" in "".join(lines)
+    assert torch.load(workplace / "runs/tiny/version_0/checkpoints/last.ckpt", weights_only=True)["global_step"] >= 7

@@ -68,7 +68,7 @@ def test_impossible_inputs_are_refused_before_anything_is_written(workplace, inp
     photo(Path("a/x.jpg"))
     photo(Path("b/x.png"))
     with pytest.raises((FileNotFoundError, ValueError), match=message):
-        outputs_of([Path(given) for given in inputs])
+        outputs_of([Path(given) for given in inputs], Path("masks"))
 
 
 @pytest.mark.parametrize("content", [b"no checkpoint", b""])
@@ -101,3 +101,43 @@ def test_a_pickle_with_code_in_it_is_not_run(workplace, capsys):
     with pytest.raises(SystemExit):
         main(["harmful.ckpt", "x.jpg", "--out", "masks"])
     assert not Path("harm").exists()
+
+
+def test_an_input_is_never_replaced_by_what_is_predicted_from_it(workplace, checkpoint, capsys):
+    image = photo(workplace / "photos/x.png")
+    before = image.read_bytes()
+    with pytest.raises(SystemExit) as refused:
+        main([str(checkpoint), "photos", "--out", "photos"])
+    assert refused.value.code == 2
+    assert "would replace an input image" in capsys.readouterr().err
+    assert image.read_bytes() == before
+
+
+def test_predictions_below_the_input_folder_are_not_predicted_again(workplace, checkpoint, capsys):
+    photo(workplace / "photos/x.jpg")
+    for _ in range(2):
+        main([str(checkpoint), "photos", "--out", "photos/masks"])
+        assert "1 of 1 images" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 7), (31, 200)])
+def test_pictures_smaller_than_the_network_takes_are_predicted_all_the_same(workplace, checkpoint, size):
+    photo(workplace / "small.png", *size)
+    main([str(checkpoint), "small.png", "--out", "masks"])
+    assert Image.open("masks/small.png").size == size[::-1]
+
+
+def test_a_checkpoint_trained_on_resized_images_predicts_at_the_size_of_the_image(workplace, shapes):
+    data = {"resize": [64, 80]}
+    run("--config", write_config(workplace / "small.yaml", shapes, data=data, max_epochs=1))
+    photo(workplace / "large.jpg", 90, 120)
+    main(["runs/small/version_0/checkpoints/best.ckpt", "large.jpg", "--out", "masks"])
+    assert Image.open("masks/large.png").size == (120, 90)
+
+
+def test_a_device_that_is_not_there_is_refused(workplace, checkpoint, capsys):
+    photo(workplace / "x.jpg")
+    with pytest.raises(SystemExit) as refused:
+        main([str(checkpoint), "x.jpg", "--out", "masks", "--device", "banana"])
+    assert refused.value.code == 2
+    assert "--device banana" in capsys.readouterr().err

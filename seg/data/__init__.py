@@ -16,6 +16,10 @@ __all__ = ["IGNORE", "VOC", "CamVid", "Classes", "SegmentationData", "Shapes"]
 _HOMES = {"SegmentationData": "base", "CamVid": "camvid", "Shapes": "shapes", "VOC": "voc"}
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def __getattr__(name: str) -> Any:
     # Data modules bring Lightning and albumentations with them; whoever needs class names only does not wait for those.
     if name in _HOMES:

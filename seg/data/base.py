@@ -39,7 +39,7 @@ class SegmentationData(pl.LightningDataModule):
         resize: [height, width] that images are brought to. Masks too in training; in validation and test the mask keeps
             its own size, and that is where the prediction is scored.
         resize_masks: false keeps the masks' own size in training too: the loss is then computed where the score is, and
-            `crop` counts pixels of the mask. Worth its time for thin objects in small images.
+            `crop` counts pixels of the mask. Worth its time for thin objects, in data whose images have one size.
         augment: albumentations classes for training, a list of class_path and init_args, which must end in a crop
             where images differ in size; null is scale 0.5–2, random crop, flip, colour jitter; [] is nothing. Masks
             are filled with 255; cut-out classes keep the labels that they hide, or ignore them with fill_mask: 255.
@@ -49,7 +49,7 @@ class SegmentationData(pl.LightningDataModule):
         cache_limit: GiB that all caches of a run may take on a machine; what does not fit is decoded each time.
         mean: of the pixel values 0..255, a number a channel; ImageNet's where not given.
         std: of the pixel values 0..255, a number a channel; ImageNet's where not given.
-        seed: decides order and augmentation, with the epoch.
+        seed: decides order and augmentation, with the epoch; that of the run (seed_everything) where not given.
         multiprocessing_context: how workers start; null is the platform's own way.
 
     Raises:
@@ -78,7 +78,7 @@ class SegmentationData(pl.LightningDataModule):
         cache_limit: float = 4.0,
         mean: list[float] | None = None,
         std: list[float] | None = None,
-        seed: int = 0,
+        seed: int | None = None,
         multiprocessing_context: Literal["fork", "forkserver", "spawn"] | None = None,
     ) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class SegmentationData(pl.LightningDataModule):
                 raise ValueError(
                     f"{name}: {values} must be {self.in_channels} numbers in pixel units (0..255), std above 0"
                 )
-        self.seed, self.multiprocessing_context = _at_least("seed", seed, 0), multiprocessing_context
+        self.seed, self.multiprocessing_context = _at_least("seed", seed or 0, 0), multiprocessing_context
         self.datasets: dict[str, Pairs] = {}
 
     @abstractmethod
@@ -126,8 +126,10 @@ class SegmentationData(pl.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """List the files that a stage needs and see that all are there, before the first step."""
-        needed = {"fit": ["train", "val"], "validate": ["val"], "test": [self.test_split_name]}.get(stage, [])
-        if stage == "test" and self.test_split_name != "test":
+        test = self.test_split_name
+        # a fit ends with a test: what that lacks must not come out after hours of training
+        needed = {"fit": ["train", "val", test], "validate": ["val"], "test": [test]}.get(stage, [])
+        if stage == "test" and test != "test":
             logger.warning("%s has no test split with masks: test reads val", self.root)
         for split in needed:
             if split not in self.datasets:

@@ -1,5 +1,6 @@
 """From lists of files to batches: the data sets that workers hold, and how their samples become a batch."""
 
+import signal
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypedDict
 
@@ -100,7 +101,8 @@ def collate(samples: Sequence[Sample]) -> dict[str, Any]:
         listed = ", ".join(f"{name} {height}×{width}" for (height, width), name in list(sizes.items())[:3])
         raise ValueError(
             f"a batch needs images of one size, but has {listed}; end the augment list with a crop or a resize, such "
-            "as class_path: seg.data.transforms.RandomScaleCrop, or set batch_size: 1"
+            "as class_path: seg.data.transforms.RandomScaleCrop, or set batch_size: 1 (resize_masks: false scales each "
+            "image by its own factor and so needs images of one size)"
         )
     # Stacked in the order in which the pixels lie, then seen with channels first: a copy in one go. In a worker
     # default_collate stacks straight into shared memory.
@@ -110,5 +112,6 @@ def collate(samples: Sequence[Sample]) -> dict[str, Any]:
 
 
 def start_worker(worker: int) -> None:
-    """Keep OpenCV to one thread in each worker; PyTorch does so by itself."""
+    """Keep OpenCV to one thread in each worker, and leave Ctrl-C to the process that trains."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)
