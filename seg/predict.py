@@ -111,7 +111,8 @@ def outputs_of(inputs: list[Path], out: Path) -> dict[Path, Path]:
     for name, path in images_in(inputs, out):
         if names.setdefault(name, path) != path:
             raise ValueError(
-                f"{names[name]} and {path} would both be written as {name}.png; predict them into two --out folders"
+                f"{names[name]} and {path} would both be written as {name}.png; "
+                "name the files that you mean, or predict them into two --out folders"
             )
     if not names:
         raise FileNotFoundError(
