@@ -4,6 +4,7 @@ import ctypes
 import time
 from collections.abc import Iterable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -113,11 +114,20 @@ def resolve_precision(accelerator: str = "auto") -> Precision:
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
     if accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
         return "32"
-    capabilities = torch.cpu.get_capabilities()
     # names as torch gives them on x86 and on Arm
-    if any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "arm_bf16", "bf16")):
+    if cpu_capabilities() & {"avx512_bf16", "amx_bf16", "arm_bf16", "bf16"}:
         return "bf16-mixed"
     return "32"
+
+
+def cpu_capabilities() -> set[str]:
+    """Return the names of what this CPU can; of older torch versions, that do not tell, what Linux tells."""
+    if hasattr(torch.cpu, "get_capabilities"):
+        return {name for name, there in torch.cpu.get_capabilities().items() if there is True}
+    try:
+        return set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+    except OSError:
+        return set()
 
 
 class TrainingTimer(Timer):

@@ -17,8 +17,20 @@ from seg.trainer import Trainer, TrainingTimer, resolve_precision, several_gpus
 def test_auto_precision_on_a_cpu_asks_what_the_cpu_can(monkeypatch, capabilities, expected):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
     assert resolve_precision() == expected
+
+
+def test_versions_of_torch_that_do_not_tell_are_asked_around(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    monkeypatch.setattr(trainers.Path, "read_text", lambda *args, **options: "flags : avx2 avx512_bf16 vaes")
+    assert "avx512_bf16" in trainers.cpu_capabilities()
+
+    def unreadable(*args, **options):
+        raise OSError
+
+    monkeypatch.setattr(trainers.Path, "read_text", unreadable)
+    assert trainers.cpu_capabilities() == set()
 
 
 @pytest.mark.parametrize(("bf16", "expected"), [(True, "bf16-mixed"), (False, "16-mixed")])
