@@ -20,6 +20,7 @@ from seg.arguments import Parser, configs_in, expand, refuse_contradictions, typ
 from seg.callbacks import Examples, Records, draw_curves
 from seg.checkpoints import LastCheckpoint, best_checkpoint
 from seg.errors import quiet, told
+from seg.files import replacing
 from seg.loggers import CSV, WandB
 from seg.models.blocks import without_weights
 from seg.progress import progress
@@ -46,14 +47,12 @@ class SaveConfig(SaveConfigCallback):
     """Write config.yaml once training starts: a resumed run whose checkpoint does not fit must not replace it."""
 
     def on_train_start(self, trainer: AnyTrainer, pl_module: LightningModule) -> None:
-        """Write the file under a temporary name, then rename it."""
+        """Write the file, whole or not at all."""
         if not trainer.is_global_zero:
             return
-        folder = Path(trainer.loggers[0].save_dir or ".")
-        temporary = folder / f".config.{os.getpid()}.yaml"
-        folder.mkdir(parents=True, exist_ok=True)
-        self.parser.save(self.config, str(temporary), skip_none=False, overwrite=True, multifile=False)
-        os.replace(temporary, folder / "config.yaml")
+        path = Path(trainer.loggers[0].save_dir or ".") / "config.yaml"
+        with replacing(path) as temporary:
+            self.parser.save(self.config, str(temporary), skip_none=False, overwrite=True, multifile=False)
 
     def save_config(self, trainer: AnyTrainer, pl_module: LightningModule, stage: str) -> None:
         """Do nothing at set-up, see `on_train_start`."""

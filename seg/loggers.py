@@ -14,6 +14,8 @@ from lightning_fabric.loggers.logger import rank_zero_experiment
 from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.loggers import Logger, WandbLogger
 
+from seg.files import replacing
+
 FLUSH_SECONDS = 5.0
 """How much of a run's numbers a crash may lose."""
 
@@ -98,13 +100,10 @@ class CSV(Logger):
             return
         if new or self.stale or not self.path.exists():
             self.columns += sorted(new)
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
-            with temporary.open("w", newline="", encoding="utf-8") as file:
+            with replacing(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, self.columns, restval="")
                 writer.writeheader()
                 writer.writerows(self.rows)
-            os.replace(temporary, self.path)
         else:
             with self.path.open("a", newline="", encoding="utf-8") as file:
                 csv.DictWriter(file, self.columns, restval="").writerows(pending)

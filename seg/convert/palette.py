@@ -1,11 +1,12 @@
 """Palettes, and indexed PNGs: the mask format that every other format is converted to."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from seg.files import replacing
 
 Color = tuple[int, int, int]
 
@@ -54,11 +55,5 @@ def write_indexed(path: str | Path, mask: np.ndarray, colors: Sequence[Sequence[
 
 def save_image(path: str | Path, image: Image.Image, **options: int | str) -> None:
     """Save a Pillow image beside `path` under a temporary name, then rename it; the format follows the suffix."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
-    try:
+    with replacing(path) as temporary:
         image.save(temporary, **options)  # type: ignore[arg-type]
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

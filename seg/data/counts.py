@@ -1,7 +1,6 @@
 """Counting the pixels of every class in a split, once: the figures that class weights are computed from."""
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from seg.data.cache import disk_folder, fingerprint
 from seg.data.classes import IGNORE
 from seg.data.dataset import Pair
 from seg.data.images import Labels, read_mask
+from seg.files import replacing
 
 
 def pixel_counts(pairs: Sequence[Pair], labels: Labels, root: Path) -> tuple[list[int], list[int]]:
@@ -37,7 +37,6 @@ def pixel_counts(pairs: Sequence[Pair], labels: Labels, root: Path) -> tuple[lis
         image_pixels += (counts > 0) * mask.size
     assert labels.num_classes <= IGNORE
     result = pixels[: labels.num_classes].tolist(), image_pixels[: labels.num_classes].tolist()
-    temporary = kept.with_name(f".{kept.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps({"pixels": result[0], "image_pixels": result[1]}), encoding="utf-8")
-    os.replace(temporary, kept)
+    with replacing(kept) as temporary:
+        temporary.write_text(json.dumps({"pixels": result[0], "image_pixels": result[1]}), encoding="utf-8")
     return result
