@@ -6,6 +6,7 @@ COMMANDS = {
     "fit": "train, then test the best checkpoint (python train.py does the same)",
     "validate": "score a checkpoint on the validation split",
     "test": "score a checkpoint on the test split",
+    "convert": "annotations from one format to another",
     "predict": "images in, masks and overlays out; needs nothing but a checkpoint",
 }
 
@@ -21,6 +22,10 @@ def main() -> None:
         from seg.predict import main as predict
 
         predict(sys.argv[2:])
+    elif command == "convert":
+        from seg.convert.command import main as convert
+
+        convert(sys.argv[2:])
     elif command == "--version":
         from seg import __version__
 

@@ -16,8 +16,8 @@ from seg.data.augment import Augment
 from seg.data.cache import Cache, disk_folder, fingerprint
 from seg.data.classes import IGNORE, Classes
 from seg.data.counts import pixel_counts
-from seg.data.dataset import Pair, Pairs, collate, start_worker
-from seg.data.images import Labels, read_size
+from seg.data.dataset import Pair, Pairs, Reader, collate, start_worker
+from seg.data.images import Labels
 from seg.data.loader import TrainingLoader
 from seg.data.sampling import EvaluationBatches, TrainingOrder
 from seg.data.transforms import IMAGENET_MEAN, IMAGENET_STD, default_augmentation
@@ -110,6 +110,10 @@ class SegmentationData(pl.LightningDataModule):
 
         """
 
+    def reader(self) -> Reader:
+        """Return how this data set's files become pixels."""
+        return Reader()
+
     def has_test(self) -> bool:
         """Tell whether there is a test split with masks; `test` reads the validation split where not."""
         return True
@@ -137,7 +141,7 @@ class SegmentationData(pl.LightningDataModule):
 
     def pixel_counts(self) -> tuple[list[int], list[int]]:
         """Return for each class its pixels in the training split, and those of the images that contain it."""
-        return pixel_counts(self.datasets["train"].pairs, self.labels, self.root)
+        return pixel_counts(self.datasets["train"].pairs, self.labels, self.reader(), self.root)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return shuffled, augmented batches; the incomplete last one is left out unless it is the only one."""
@@ -162,7 +166,7 @@ class SegmentationData(pl.LightningDataModule):
 
     def _evaluation(self, split: str) -> DataLoader[Any]:
         dataset = self.datasets[split]
-        sizes = [read_size(pair.image) for pair in dataset.pairs]
+        sizes = [dataset.reader.size(pair) for pair in dataset.pairs]
         batches = EvaluationBatches(sizes, self.batch_size, *self._rank())
         return DataLoader(dataset, batch_sampler=batches, **self._loading())
 
@@ -202,7 +206,8 @@ class SegmentationData(pl.LightningDataModule):
             raise ValueError(
                 f"the {split} split of {self.root} is empty: no image with a mask is listed.\n{self._tree()}"
             )
-        missing = [file for pair in pairs for file in (pair.image, pair.mask) if not os.path.isfile(file)]
+        reader = self.reader()
+        missing = [file for pair in pairs for file in reader.files(pair) if not os.path.isfile(file)]
         if missing:
             shown = "\n  ".join(missing[:5]) + ("\n  …" if len(missing) > 5 else "")
             raise FileNotFoundError(
@@ -214,13 +219,13 @@ class SegmentationData(pl.LightningDataModule):
         if training:
             chosen = default_augmentation(self.crop, self.mean) if self.augment is None else self.augment
             augment = Augment(chosen, self.seed)
-        cache = self._cache(split, pairs, training)
-        return Pairs(pairs, self.labels, augment, self.resize, cache, self.resize_masks)
+        cache = self._cache(split, pairs, reader, training)
+        return Pairs(pairs, self.labels, reader, augment, self.resize, cache, self.resize_masks)
 
-    def _cache(self, split: str, pairs: Sequence[Pair], training: bool) -> Cache | None:
+    def _cache(self, split: str, pairs: Sequence[Pair], reader: Reader, training: bool) -> Cache | None:
         if self.cache == "none":
             return None
-        own: list[tuple[int, int]] = [read_size(pair.image) for pair in pairs]
+        own: list[tuple[int, int]] = [reader.size(pair) for pair in pairs]
         resize = self.resize if self.resize_masks or not training else None
         images = [resize or size for size in own]
         shapes = list(zip(images, images if training else own, strict=True))
@@ -228,8 +233,8 @@ class SegmentationData(pl.LightningDataModule):
         limit = self.cache_limit * 2**30
         if self.cache == "ram":
             return Cache("ram", shapes, int(limit / self._local_processes()) - used)
-        settings = (split, resize, self.num_classes, sorted(self.labels.label_map.items()))
-        key = fingerprint(settings, [file for pair in pairs for file in (pair.image, pair.mask)])
+        settings = (split, resize, self.num_classes, sorted(self.labels.label_map.items()), reader.settings())
+        key = fingerprint(settings, [file for pair in pairs for file in reader.files(pair)])
         purpose = "x".join(map(str, resize)) if resize else "full"
         return Cache("disk", shapes, int(limit) - used, disk_folder(self.root), f"{split}-{purpose}", key)
 

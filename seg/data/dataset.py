@@ -11,7 +11,7 @@ from torch.utils.data import Dataset, default_collate
 
 from seg.data.augment import Augment
 from seg.data.cache import Cache
-from seg.data.images import Labels, read_pair, resize_image, resize_mask
+from seg.data.images import Labels, Size, read_image, read_mask, read_size, refuse_two_sizes, resize_image, resize_mask
 from seg.data.sampling import Key
 
 
@@ -21,6 +21,42 @@ class Pair(NamedTuple):
     id: str
     image: str
     mask: str
+
+
+class Reader:
+    """Read a pair's files; a data set whose annotations are not mask files derives from this, picklable for workers."""
+
+    def image(self, pair: Pair) -> np.ndarray:
+        """Return the image, uint8 (H, W, 3), upright."""
+        return read_image(pair.image)
+
+    def mask(self, pair: Pair) -> np.ndarray:
+        """Return the mask's values, uint8 (H, W), before `Labels` gives them their meaning."""
+        return read_mask(pair.mask)
+
+    def size(self, pair: Pair) -> Size:
+        """Return the image's upright size without decoding it."""
+        return read_size(pair.image)
+
+    def files(self, pair: Pair) -> list[str]:
+        """Return the files that must be there, and on which caches depend."""
+        return [pair.image, pair.mask]
+
+    def settings(self) -> Any:
+        """Return what else masks depend on, of plain values; caches are made anew where it changes."""
+        return None
+
+    def both(self, pair: Pair, labels: Labels) -> tuple[np.ndarray, np.ndarray]:
+        """Return image and mask of one size, every label checked.
+
+        Raises:
+            FileNotFoundError: one of the files is not there.
+            ValueError: a file that cannot be read, a label that is no class, or two sizes.
+
+        """
+        image, mask = self.image(pair), self.mask(pair)
+        refuse_two_sizes(image, mask, pair.image, pair.mask)
+        return image, labels.apply(mask, pair.mask)
 
 
 class Sample(TypedDict):
@@ -37,6 +73,7 @@ class Pairs(Dataset[Sample]):
     Args:
         pairs: the files.
         labels: what the values in the masks mean.
+        reader: how files become pixels.
         augment: the augmentation; None for evaluation.
         resize: (height, width) that images are brought to first; masks too in training, but never in evaluation.
         cache: decoded samples, shared by all workers.
@@ -49,12 +86,14 @@ class Pairs(Dataset[Sample]):
         self,
         pairs: Sequence[Pair],
         labels: Labels,
+        reader: Reader,
         augment: Augment | None = None,
         resize: tuple[int, int] | None = None,
         cache: Cache | None = None,
         resize_masks: bool = True,
     ) -> None:
-        self.pairs, self.labels, self.augment, self.resize, self.cache = list(pairs), labels, augment, resize, cache
+        self.pairs, self.labels, self.reader = list(pairs), labels, reader
+        self.augment, self.resize, self.cache = augment, resize, cache
         self.scale_last = resize is not None and augment is not None and not resize_masks
 
     def __len__(self) -> int:
@@ -65,7 +104,7 @@ class Pairs(Dataset[Sample]):
         if self.cache is not None and (cached := self.cache.read(index)) is not None:
             return cached
         pair = self.pairs[index]
-        image, mask = read_pair(pair.image, pair.mask, self.labels)
+        image, mask = self.reader.both(pair, self.labels)
         if self.resize is not None and not self.scale_last:
             image = resize_image(image, self.resize)
             if self.augment is not None:

@@ -201,23 +201,19 @@ class Labels:
         )
 
 
-def read_pair(image_path: str | Path, mask_path: str | Path, labels: Labels) -> tuple[np.ndarray, np.ndarray]:
-    """Read an image and its mask: uint8 (H, W, 3) and uint8 (H, W), of one size, every label checked.
+def refuse_two_sizes(image: np.ndarray, mask: np.ndarray, image_path: str | Path, mask_path: str | Path) -> None:
+    """Refuse an image and a mask whose height or width differ.
 
     Raises:
-        FileNotFoundError: one of the files is not there.
-        ValueError: what `read_image`, `read_mask` and `Labels.apply` refuse, or two sizes.
+        ValueError: naming both files and sizes.
 
     """
-    image = read_image(image_path)
-    mask = read_mask(mask_path)
     if image.shape[:2] != mask.shape:
         raise ValueError(
             f"image {image_path} is {image.shape[0]}×{image.shape[1]} (height × width, EXIF orientation applied) but "
             f"its mask {mask_path} is {mask.shape[0]}×{mask.shape[1]}; draw the mask on the image as it is shown, "
             "and keep both at one size (`resize` scales both)"
         )
-    return image, labels.apply(mask, mask_path)
 
 
 def _bytes(path: str | Path) -> bytes:

@@ -3,29 +3,30 @@ from PIL import Image
 
 from seg.convert.palette import voc_colors, write_indexed
 from seg.data.counts import pixel_counts
-from seg.data.dataset import Pair
+from seg.data.dataset import Pair, Reader
 from seg.data.images import Labels
 
 
 def write(folder, masks):
     pairs = []
     for number, mask in enumerate(masks):
-        write_indexed(folder / f"{number}.png", np.array(mask, dtype=np.uint8), voc_colors(3))
-        pairs.append(Pair(str(number), "", str(folder / f"{number}.png")))
+        file = folder / f"{number}.png"
+        write_indexed(file, np.array(mask, dtype=np.uint8), voc_colors(3))
+        pairs.append(Pair(str(number), str(file), str(file)))
     return pairs
 
 
 def test_pixels_of_a_class_and_of_the_images_that_contain_it_are_counted(tmp_path):
     pairs = write(tmp_path, [[[0, 0, 1], [255, 255, 1]], [[0, 2, 2], [2, 2, 2]]])
-    assert pixel_counts(pairs, Labels(3), tmp_path) == ([3, 2, 5], [12, 6, 6])
+    assert pixel_counts(pairs, Labels(3), Reader(), tmp_path) == ([3, 2, 5], [12, 6, 6])
     # the second time from the file, and anew once a mask has changed
-    assert pixel_counts(pairs, Labels(3), tmp_path) == ([3, 2, 5], [12, 6, 6])
+    assert pixel_counts(pairs, Labels(3), Reader(), tmp_path) == ([3, 2, 5], [12, 6, 6])
     assert len(list((tmp_path / ".cache").glob("pixels-*.json"))) == 1
     Image.open(tmp_path / "0.png").resize((6, 4), Image.Resampling.NEAREST).save(tmp_path / "0.png")
-    assert pixel_counts(pairs, Labels(3), tmp_path) == ([9, 8, 5], [30, 24, 6])
+    assert pixel_counts(pairs, Labels(3), Reader(), tmp_path) == ([9, 8, 5], [30, 24, 6])
 
 
 def test_a_label_map_is_applied_before_counting(tmp_path):
     pairs = write(tmp_path, [[[0, 1], [2, 2]]])
-    assert pixel_counts(pairs, Labels(2, {2: 1}), tmp_path) == ([1, 3], [4, 4])
-    assert pixel_counts(pairs, Labels(2, {2: 255}), tmp_path) == ([1, 1], [4, 4])
+    assert pixel_counts(pairs, Labels(2, {2: 1}), Reader(), tmp_path) == ([1, 3], [4, 4])
+    assert pixel_counts(pairs, Labels(2, {2: 255}), Reader(), tmp_path) == ([1, 1], [4, 4])

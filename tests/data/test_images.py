@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seg.data.images import Labels, read_image, read_mask, read_pair, read_size, resize_image, resize_mask
+from seg.data.dataset import Pair, Reader
+from seg.data.images import Labels, read_image, read_mask, read_size, resize_image, resize_mask
 from tests.data.conftest import labels, picture
 
 # Where pixel (row, column) of the upright picture lies in the stored one, by the EXIF standard's definitions.
@@ -211,7 +212,7 @@ def test_a_mask_of_other_size_is_refused_and_both_files_are_named(tmp_path):
     Image.fromarray(picture(0, 20, 30)).save(tmp_path / "a.jpg")
     Image.fromarray(np.zeros((30, 20), np.uint8)).save(tmp_path / "a.png")
     with pytest.raises(ValueError, match=r"a\.jpg is 20×30 .*a\.png is 30×20"):
-        read_pair(tmp_path / "a.jpg", tmp_path / "a.png", Labels(2))
+        Reader().both(Pair("a", str(tmp_path / "a.jpg"), str(tmp_path / "a.png")), Labels(2))
 
 
 def test_resizing_a_mask_invents_no_label_and_keeps_places():
