@@ -22,7 +22,7 @@ from seg.checkpoints import LastCheckpoint, best_checkpoint
 from seg.errors import quiet, told
 from seg.files import replacing
 from seg.loggers import CSV, WandB
-from seg.models.blocks import without_weights
+from seg.models.weights import without_weights
 from seg.progress import progress
 from seg.task import SegmentationTask
 from seg.trainer import Trainer

@@ -13,7 +13,7 @@ from torch.nn import functional
 from seg import schedules
 from seg.losses import CrossEntropy
 from seg.metrics import SegmentationMetrics
-from seg.models.blocks import without_weights
+from seg.models.weights import without_weights
 
 FORMAT = 1
 """Version of what a checkpoint holds beside Lightning's own entries."""
@@ -29,6 +29,8 @@ class SegmentationTask(LightningModule):
         schedule: learning rate over the run, per optimiser step; constant where not given.
         decay_norms: apply weight decay to norms and biases too, as older papers did.
         channels_last: keep the network and the images in the channels-last layout.
+        compile: train the network compiled by torch.compile; its checkpoints are the same as those of any other.
+        auxiliary_weight: factor on the loss of each auxiliary head that the network has (deep supervision).
         class_names: names in the order of their index; the data module knows them.
         class_colors: one (red, green, blue) of 0..255 a class; the data module knows them.
         ignore_index: label that neither trains nor scores; the data module knows it.
@@ -54,6 +56,8 @@ class SegmentationTask(LightningModule):
         schedule: schedules.Schedule | None = None,
         decay_norms: bool = False,
         channels_last: bool = True,
+        compile: bool = False,
+        auxiliary_weight: float = 0.4,
         resize: list[int] | None = None,
     ) -> None:
         super().__init__()
@@ -64,6 +68,8 @@ class SegmentationTask(LightningModule):
         self.ignore_index = ignore_index
         self.decay_norms = decay_norms
         self.channels_last = channels_last
+        self.compiled = compile
+        self.auxiliary_weight = auxiliary_weight
         self.resize = resize
         self.net = net
         self.loss = loss if loss is not None else CrossEntropy()
@@ -109,9 +115,14 @@ class SegmentationTask(LightningModule):
         outputs = [output[0], *output[1]] if isinstance(output, tuple) else [output]
         outputs = [self.to_size(logits, target) for logits in outputs]
         loss: Tensor = self.loss(outputs[0], target)
+        terms = dict(getattr(self.loss, "last_terms", {}))
+        for logits in outputs[1:]:
+            term: Tensor = self.loss(logits, target)
+            loss = loss + self.auxiliary_weight * term
+            terms["auxiliary"] = term.detach()
         training = stage == "train"
         self.log(f"{stage}/loss", loss, on_step=training, on_epoch=not training, batch_size=len(target), sync_dist=True)
-        for name, term in getattr(self.loss, "last_terms", {}).items():
+        for name, term in terms.items():
             self.log(f"{stage}/loss/{name}", term, on_step=training, on_epoch=not training, batch_size=len(target))
         return loss, outputs[0]
 
@@ -229,7 +240,9 @@ class SegmentationTask(LightningModule):
         self.trained_precision = held["precision"]
 
     def on_fit_start(self) -> None:
-        """Give the loss the pixel counts of the training split, where it weighs classes by them."""
+        """Compile the network if asked to; give the loss the training split's pixel counts, where it needs them."""
+        if self.compiled:
+            self.net.compile()  # in place: the names in its state dict stay
         if not getattr(self.loss, "needs_pixel_counts", False):
             return
         pixels, image_pixels = (

@@ -1,10 +1,6 @@
-"""What several networks share: norms, padding to the stride, initial weights, checks and weight files."""
+"""What several networks share: norms, convolution blocks, changes of size, initial weights and checks."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from math import gcd
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +11,6 @@ SMALLEST_SIZE = 32
 
 NORMS = ("batch", "group", "instance", "none")
 _GROUP = 16  # channels a group; Wu & He 2018, table 3: as good as 32 groups, and independent of the width
-_weights_wanted: ContextVar[bool] = ContextVar("weights_wanted", default=True)
 
 
 class BatchNorm2d(nn.BatchNorm2d):
@@ -59,9 +54,39 @@ def norm_layer(norm: str, channels: int) -> nn.Module:
     raise ValueError(f"norm: '{norm}' is none of {', '.join(NORMS)}")
 
 
-def conv_norm_relu(in_channels: int, out_channels: int, norm: str) -> list[nn.Module]:
-    """Return a 3×3 convolution that keeps the size, its norm and a ReLU; the bias exists only where no norm follows."""
-    convolution = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=norm == "none")
+def conv_norm_relu(
+    in_channels: int,
+    out_channels: int,
+    norm: str,
+    kernel_size: int = 3,
+    dilation: int = 1,
+    separable: bool = False,
+) -> list[nn.Module]:
+    """Return a convolution that keeps the size, its norm and a ReLU; the bias exists only where no norm follows.
+
+    Args:
+        in_channels: channels that come in.
+        out_channels: channels that go out.
+        norm: one of NORMS.
+        kernel_size: odd.
+        dilation: distance of the kernel's taps in pixels, the rate of the hole algorithm.
+        separable: take a convolution of each channel and then a 1×1 across channels, each with norm and ReLU
+            (Howard et al. 2017, figure 3).
+
+    """
+    if separable:
+        depthwise = _convolution(in_channels, in_channels, norm, kernel_size, dilation, groups=in_channels)
+        return [*depthwise, *_convolution(in_channels, out_channels, norm, 1)]
+    return _convolution(in_channels, out_channels, norm, kernel_size, dilation)
+
+
+def _convolution(
+    in_channels: int, out_channels: int, norm: str, kernel_size: int, dilation: int = 1, groups: int = 1
+) -> list[nn.Module]:
+    padding, bias = dilation * (kernel_size // 2), norm == "none"
+    convolution = nn.Conv2d(
+        in_channels, out_channels, kernel_size, padding=padding, dilation=dilation, groups=groups, bias=bias
+    )
     return [convolution, norm_layer(norm, out_channels), nn.ReLU(inplace=True)]
 
 
@@ -94,6 +119,17 @@ def check_channels(num_classes: int, in_channels: int) -> None:
         )
     if in_channels < 1:
         raise ValueError(f"in_channels: {in_channels}, but an image has 1 channel or more (3 for RGB)")
+
+
+def check_dropout(dropout: float) -> None:
+    """Refuse what is no probability, and 1, which would leave nothing.
+
+    Raises:
+        ValueError: says what is accepted.
+
+    """
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout: {dropout}, but the probability of dropping a value is at least 0 and below 1")
 
 
 def check_images(images: Tensor, in_channels: int) -> None:
@@ -136,100 +172,27 @@ def crop(logits: Tensor, height: int, width: int) -> Tensor:
     return logits[..., :height, :width]
 
 
-@contextmanager
-def without_weights() -> Iterator[None]:
-    """Build networks without reading or downloading what their `weights` argument names.
+def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return maps (B, C, h, w) stretched to (B, C, *size), their outer edges on the outer edges of the image.
 
-    For rebuilding a trained network: its checkpoint brings all weights, so neither the network nor the file that
-    training once started from is needed.
-
-    Example:
-        with without_weights():
-            net = UNet(2, weights="a/file/that/is/gone.pth")
-        net.load_state_dict(trained)
-
+    Interpolated in float32 under autocast, which is exact and on CPUs faster than in bfloat16.
     """
-    token = _weights_wanted.set(False)
-    try:
-        yield
-    finally:
-        _weights_wanted.reset(token)
+    return F.interpolate(_wide(maps), size, mode="bilinear", align_corners=False)
 
 
-def weights_wanted() -> bool:
-    """Return whether networks are to load what `weights` names, that is, unless inside `without_weights`."""
-    return _weights_wanted.get()
+def upsample_on_grid(maps: Tensor, stride: int, size: tuple[int, int]) -> Tensor:
+    """Return maps (B, C, h, w) at (B, C, *size), value i laid on pixel i · stride, where strided convolutions saw it.
 
-
-def load_weights(network: nn.Module, path: str | Path) -> None:
-    """Fill a network from a file: a state dict saved by `torch.save`, or a checkpoint of this project.
-
-    Args:
-        network: receives every tensor.
-        path: a .pth or .ckpt file; of a checkpoint, the part that belongs to the network (`net.`) is taken.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: not a file of tensors, or tensors whose names or shapes differ from the network's.
-
+    Convolutions and poolings with an odd kernel, padded by half of it, are centred there. Stretched edge to edge
+    instead, the values would lie (stride − 1) / 2 pixels off; aligned at the corners, they fit only images of a
+    multiple of the stride plus 1, such as the 513 and 769 of the DeepLab papers.
     """
-    state = read_weights(path)
-    fill(network, state, f"weights: {path}", type(network).__name__)
+    # One more row and column, equal to the last: enough for every size whose maps have ceil(size / stride) values.
+    maps = F.pad(_wide(maps), (0, 1, 0, 1), mode="replicate")
+    height, width = (stride * (length - 1) + 1 for length in maps.shape[-2:])
+    return crop(F.interpolate(maps, (height, width), mode="bilinear", align_corners=True), *size)
 
 
-def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """Return the tensors of a .pth file by name, or those of the network (`net.`) of a checkpoint.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: not a file of tensors.
-
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"weights: there is no file {path}; give the path of a .pth file, or null for random weights"
-        )
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds here: UnpicklingError, RuntimeError, EOFError, …
-        raise ValueError(
-            f"weights: {path} cannot be read as tensors saved by torch.save(net.state_dict(), …)"
-        ) from error
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-        inside = {key.removeprefix("net."): value for key, value in state.items() if key.startswith("net.")}
-        state = inside or state
-    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"weights: {path} holds no state dict; save one with torch.save(net.state_dict(), path)")
-    return state
-
-
-def fill(module: nn.Module, state: dict[str, Tensor], source: str, what: str) -> None:
-    """Load a state dict, or say which tensors do not fit.
-
-    Args:
-        module: receives every tensor.
-        state: tensors by name.
-        source: begins the error, such as "weights: file.pth".
-        what: the module's name in the error.
-
-    Raises:
-        ValueError: names or shapes differ; the first three are named.
-
-    """
-    expected = module.state_dict()
-    problems = [f"{name} is missing" for name in expected if name not in state]
-    problems += [f"{name} is not in the network" for name in state if name not in expected]
-    problems += [
-        f"{name} is {tuple(state[name].shape)}, the network's {tuple(value.shape)}"
-        for name, value in expected.items()
-        if name in state and state[name].shape != value.shape
-    ]
-    if problems:
-        shown = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
-        raise ValueError(
-            f"{source} does not fit {what}: {shown}. "
-            "Use a file of the same network with the same settings, or null for random weights"
-        )
-    module.load_state_dict(state)
+def _wide(maps: Tensor) -> Tensor:
+    """Return half-precision maps in float32, others as they are."""
+    return maps.float() if maps.dtype in (torch.bfloat16, torch.float16) else maps

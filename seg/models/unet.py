@@ -4,29 +4,30 @@ Figure 1 of the paper, with two changes that everyone has made since: convolutio
 size of the image, and each is followed by a norm.
 """
 
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from seg.models.attention import Attention, attention_layers
 from seg.models.blocks import (
-    NORMS,
     check_channels,
+    check_dropout,
     check_images,
     conv_norm_relu,
     crop,
     initialize,
-    load_weights,
-    pad_to_multiple,
-    weights_wanted,
 )
+from seg.models.pooling import halve
+from seg.models.weights import load_weights, weights_wanted
 
 
 class UNet(nn.Module):
     """Segment images with U-Net: a contracting path, an expanding path, and skips between maps of equal size.
 
-    Images of any height and width ≥ 32 are padded with zeros at the bottom and right to a multiple of the stride
-    (2 ** depth), and the logits cropped back. 31.04 M parameters at 2 classes.
+    Poolings take odd sizes up, and up-sampled maps are cropped to their skip, so that images of any height and width ≥
+    32 pass without padding. 31.04 M parameters at 2 classes.
 
     Args:
         num_classes: 2 to 255.
@@ -36,6 +37,8 @@ class UNet(nn.Module):
         norm: batch, group (16 channels a group; for batches of 1 or 2 images), instance or none (paper).
         upsampling: transposed, the paper's learnt 2×2 up-convolution, which can leave a checkerboard of period 2; or
             bilinear, smooth and with fewer parameters, a 1×1 convolution halving the channels before it.
+        attention: se or cbam at the end of every level of both paths, or none.
+        separable: split every 3×3 convolution into depthwise and 1×1 ones.
         dropout: probability of dropping a value after the two deepest levels of the contracting path.
         weights: a .pth file with a state dict of the same network, or null for random weights (He et al. 2015).
 
@@ -53,6 +56,8 @@ class UNet(nn.Module):
         depth: int = 4,
         norm: Literal["batch", "group", "instance", "none"] = "batch",
         upsampling: Literal["transposed", "bilinear"] = "transposed",
+        attention: Attention = "none",
+        separable: bool = False,
         dropout: float = 0.0,
         weights: str | None = None,
     ) -> None:
@@ -62,26 +67,22 @@ class UNet(nn.Module):
             raise ValueError(f"width: {width}, but the first level needs 1 channel or more (the paper has 64)")
         if not 1 <= depth <= 8:
             raise ValueError(f"depth: {depth}, but 1 to 8 poolings are possible (the paper has 4)")
-        if norm not in NORMS:
-            raise ValueError(f"norm: '{norm}' is none of {', '.join(NORMS)}")
         if upsampling not in ("transposed", "bilinear"):
             raise ValueError(f"upsampling: '{upsampling}' is neither transposed nor bilinear")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout: {dropout}, but the probability of dropping a value is at least 0 and below 1")
+        check_dropout(dropout)
 
         self.num_classes = num_classes
         self.in_channels = in_channels
         self.stride = 2**depth
 
         channels = [width * 2**level for level in range(depth + 1)]  # 64, 128, 256, 512, 1024
+        double = partial(_double, norm=norm, attention=attention, separable=separable)
         self.down = nn.ModuleList(
-            _double(wide_in, wide_out, norm)
-            for wide_in, wide_out in zip([in_channels, *channels], channels, strict=False)
+            double(wide_in, wide_out) for wide_in, wide_out in zip([in_channels, *channels], channels, strict=False)
         )
         self.up = nn.ModuleList(_upsample(wide, wide // 2, upsampling) for wide in reversed(channels[1:]))
-        self.merge = nn.ModuleList(_double(wide, wide // 2, norm) for wide in reversed(channels[1:]))
+        self.merge = nn.ModuleList(double(wide, wide // 2) for wide in reversed(channels[1:]))
         self.classifier = nn.Conv2d(width, num_classes, kernel_size=1)
-        self.pool = nn.MaxPool2d(2)
         self.dropout = nn.Dropout(dropout)
         self._dropped = {depth - 1, depth}
 
@@ -92,27 +93,31 @@ class UNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return raw logits (B, num_classes, H, W) of normalised images (B, in_channels, H, W)."""
         check_images(images, self.in_channels)
-        height, width = images.shape[-2:]
-        x = pad_to_multiple(images, self.stride)
 
         skips: list[Tensor] = []  # (64, H), (128, H/2), (256, H/4), (512, H/8)
+        x = images
         for level, block in enumerate(self.down):
-            x = block(x if level == 0 else self.pool(x))
+            x = block(x if level == 0 else halve(x))
             if level in self._dropped:
                 x = self.dropout(x)
             skips.append(x)
 
         x = skips.pop()  # (1024, H/16)
         for up, merge in zip(self.up, self.merge, strict=True):
-            x = merge(torch.cat([skips.pop(), up(x)], dim=1))  # (512 + 512, H/8) -> (512, H/8), and so on
+            skip = skips.pop()
+            x = crop(up(x), *skip.shape[-2:])
+            x = merge(torch.cat([skip, x], dim=1))  # (512 + 512, H/8) -> (512, H/8), and so on
 
-        return crop(self.classifier(x), height, width)
+        logits: Tensor = self.classifier(x)
+        return logits
 
 
-def _double(in_channels: int, out_channels: int, norm: str) -> nn.Sequential:
+def _double(in_channels: int, out_channels: int, norm: str, attention: str, separable: bool) -> nn.Sequential:
     """Return the two 3×3 convolutions of one level."""
     return nn.Sequential(
-        *conv_norm_relu(in_channels, out_channels, norm), *conv_norm_relu(out_channels, out_channels, norm)
+        *conv_norm_relu(in_channels, out_channels, norm, separable=separable),
+        *conv_norm_relu(out_channels, out_channels, norm, separable=separable),
+        *attention_layers(attention, out_channels),
     )
 
 
@@ -121,5 +126,5 @@ def _upsample(in_channels: int, out_channels: int, upsampling: str) -> nn.Module
     if upsampling == "transposed":
         return nn.ConvTranspose2d(in_channels, out_channels, kernel_size=2, stride=2)
     # Both are linear, so the cheap order gives the same result: fewer channels first, then four times the pixels.
-    halve = nn.Conv2d(in_channels, out_channels, kernel_size=1)
-    return nn.Sequential(halve, nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False))
+    halved = nn.Conv2d(in_channels, out_channels, kernel_size=1)
+    return nn.Sequential(halved, nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False))
