@@ -12,6 +12,12 @@ from tests.command import REPOSITORY, run
 
 CONFIGS = sorted((REPOSITORY / "configs").glob("*.yaml"))
 
+SMALL = {
+    "DeepLabV3": "--model.net.encoder resnet18 --model.net.channels 8 --model.net.weights null".split(),
+    "others": "--model.net.width 2 --model.net.weights null".split(),
+}
+"""The same network, narrow enough for a test and without a download."""
+
 
 def picture(rng: np.random.Generator, path: Path, size: tuple[int, int]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,8 +57,10 @@ def roots(tmp_path_factory, shapes) -> dict[str, Path]:
 def test_a_shipped_config_trains_tests_and_leaves_its_pictures(workplace, roots, path):
     config = yaml.safe_load(path.read_text())
     kind = config["data"]["class_path"]
-    small = ["--model.net.width", "2"] if config["model"]["net"]["class_path"] == "seg.models.UNet" else []
+    small = SMALL["DeepLabV3" if "DeepLabV3" in config["model"]["net"]["class_path"] else "others"]
     data = ["--data.root", roots[kind], "--data.batch_size", "2", "--data.num_workers", "0"]
+    if "crop" in config["data"]["init_args"]:
+        data += ["--data.crop", "[64, 96]"]
     if kind == "seg.data.Shapes":
         data += ["--data.train_images", "12", "--data.val_images", "5", "--data.test_images", "5"]
     limits = {"limit_train_batches": 2, "limit_val_batches": 2, "max_steps": 2, "check_val_every_n_epoch": 1}

@@ -21,10 +21,12 @@ class MaxUnpool(nn.Module):
 
     def forward(self, x: Tensor, indices: Tensor, size: tuple[int, int]) -> Tensor:
         """Return maps (B, C, *size) of values (B, C, h, w) and their places, as `MaxPool` tells them."""
-        # nn.MaxUnpool2d refuses deterministic algorithms, and has no ONNX counterpart with free sizes.
-        height, width = size
-        empty = x.new_zeros(x.shape[0], x.shape[1], height * width)
-        return empty.scatter(2, indices.flatten(2), x.flatten(2)).view(x.shape[0], x.shape[1], height, width)
+        # nn.MaxUnpool2d refuses deterministic algorithms, and has no ONNX counterpart with free sizes. Channels come last
+        # here: in that layout nothing is copied, and whole rows of channels are written at once.
+        batch, channels, (height, width) = x.shape[0], x.shape[1], size
+        values, places = (t.permute(0, 2, 3, 1).flatten(1, 2) for t in (x, indices))  # (B, h · w, C)
+        empty = x.new_zeros(batch, height * width, channels)
+        return empty.scatter(1, places, values).view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
 @torch.no_grad()

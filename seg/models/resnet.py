@@ -145,7 +145,8 @@ class _BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.bn1(self.conv1(x)), inplace=True)
         y = self.bn2(self.conv2(y))
-        return F.relu(y + self.downsample(x), inplace=True)
+        y += self.downsample(x)
+        return F.relu(y, inplace=True)
 
 
 class _Bottleneck(nn.Module):
@@ -165,7 +166,8 @@ class _Bottleneck(nn.Module):
         y = F.relu(self.bn1(self.conv1(x)), inplace=True)
         y = F.relu(self.bn2(self.conv2(y)), inplace=True)
         y = self.bn3(self.conv3(y))
-        return F.relu(y + self.downsample(x), inplace=True)
+        y += self.downsample(x)
+        return F.relu(y, inplace=True)
 
 
 def _conv3x3(before: int, out: int, stride: int, rate: int, norm: str) -> nn.Conv2d:
