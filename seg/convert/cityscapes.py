@@ -28,7 +28,7 @@ KINDS = {
 TREE = (
     "Expected:\n"
     "  {root}/leftImg8bit/train/<city>/<city>_<sequence>_<frame>_leftImg8bit.png   also val, test, train_extra\n"
-    "  {root}/gtFine/train/<city>/<city>_<sequence>_<frame>_gtFine_polygons.json   or _labelIds.png, _labelTrainIds.png\n"
+    "  {root}/gtFine/train/<city>/…_gtFine_polygons.json   or …_labelIds.png, …_labelTrainIds.png\n"
     "  {root}/gtCoarse/train_extra/<city>/…_gtCoarse_polygons.json   for coarse annotations\n"
     "Get leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip at https://www.cityscapes-dataset.com (an account is "
     "needed) and unpack both in {root}."
@@ -93,7 +93,8 @@ def read_annotation(path: str | Path) -> Annotation:
                 continue
             numbers.append(_numbers(item["polygon"]))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            what = error if type(error) is ValueError else "it needs a label (text) and a polygon (list of [x, y])"
+            told = type(error) is ValueError
+            what = str(error) if told else "it needs a label (text) and a polygon (a list of [x, y])"
             raise ValueError(f"{path}: object {position}: {what}") from error
         labels.append(label)
     try:
@@ -154,7 +155,7 @@ def ids_of(mask: np.ndarray) -> np.ndarray:
     """Return a mask of the 19 training classes, uint8 (H, W), as the ids that the evaluation expects."""
     table = np.zeros(256, np.uint8)
     table[: len(TRAIN_LABELS)] = [label.id for label in TRAIN_LABELS]
-    return table[mask]
+    return np.asarray(table[mask])
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -165,7 +166,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def convert(root: Path, ids: str, out: Path, workers: int | None = None, overwrite: bool = False) -> tuple[Summary, str]:
+def convert(
+    root: Path, ids: str, out: Path, workers: int | None = None, overwrite: bool = False
+) -> tuple[Summary, str]:
     """Convert all polygons of a data set to masks, in the official tree and with the official names.
 
     Args:

@@ -39,7 +39,12 @@ def encode_grey(mask: np.ndarray) -> bytes:
     np.subtract(mask[1:], mask[:-1], out=rows[1:, 1:])
     squeeze = zlib.compressobj(level=1, strategy=zlib.Z_RLE)
     head = struct.pack(">IIBBBBB", width, height, 8, _GREY, 0, 0, 0)
-    return _START + _chunk(b"IHDR", head) + _chunk(b"IDAT", squeeze.compress(rows) + squeeze.flush()) + _chunk(b"IEND")
+    return (
+        _START
+        + _chunk(b"IHDR", head)
+        + _chunk(b"IDAT", squeeze.compress(rows.data) + squeeze.flush())
+        + _chunk(b"IEND")
+    )
 
 
 def _chunk(kind: bytes, data: bytes = b"") -> bytes:

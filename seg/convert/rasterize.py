@@ -93,7 +93,7 @@ def _fill_rows(mask: np.ndarray, edges: tuple[np.ndarray, ...], values: np.ndarr
     starts = origin + ((odd & columns) >> 2)
     stops = origin + ((even & columns) >> 2) + (even & 3)
     painted = values[odd >> (column_bits + row_bits)].tolist()
-    flat = memoryview(mask.reshape(-1))
+    flat = mask.reshape(-1).data
     whole = {value: bytes([value]) * width for value in set(painted)}  # a slice of these is copied fastest
     for begin, finish, value in zip(starts.tolist(), stops.tolist(), painted, strict=True):
         flat[begin:finish] = whole[value][: finish - begin]
