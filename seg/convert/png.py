@@ -33,18 +33,13 @@ def encode_grey(mask: np.ndarray) -> bytes:
     """
     assert mask.dtype == np.uint8, mask.dtype
     height, width = mask.shape
-    rows = np.empty((height, 1 + width), np.uint8)
-    rows[:, 0] = _UP
+    rows = np.full((height, 1 + width), _UP, np.uint8)
     rows[:1, 1:] = mask[:1]
     np.subtract(mask[1:], mask[:-1], out=rows[1:, 1:])
     squeeze = zlib.compressobj(level=1, strategy=zlib.Z_RLE)
+    squeezed = squeeze.compress(rows.data) + squeeze.flush()
     head = struct.pack(">IIBBBBB", width, height, 8, _GREY, 0, 0, 0)
-    return (
-        _START
-        + _chunk(b"IHDR", head)
-        + _chunk(b"IDAT", squeeze.compress(rows.data) + squeeze.flush())
-        + _chunk(b"IEND")
-    )
+    return _START + _chunk(b"IHDR", head) + _chunk(b"IDAT", squeezed) + _chunk(b"IEND")
 
 
 def _chunk(kind: bytes, data: bytes = b"") -> bytes:

@@ -1,6 +1,7 @@
 """Polygons to pixels by even-odd scanlines: the rule that Cityscapes' official masks were drawn by."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -8,7 +9,7 @@ LARGEST = 2.0**24
 """Coordinates must stay below: the first number from which on float32 does not tell neighbouring pixels apart."""
 MOST_CROSSINGS = 1 << 26
 """Edges times the scanlines that they cross, at most: some 5 seconds of work. A street scene has 25 thousand."""
-_AT_ONCE = 1 << 22  # crossings held in memory at a time
+_AT_ONCE = 1 << 20  # crossings held in memory at a time
 
 
 def fill_polygon(mask: np.ndarray, points: np.ndarray, value: int) -> None:
@@ -66,34 +67,44 @@ def fill_polygons(mask: np.ndarray, points: np.ndarray, lengths: Sequence[int], 
 def _fill_rows(mask: np.ndarray, edges: tuple[np.ndarray, ...], values: np.ndarray, top: int, bottom: int) -> None:
     """Fill the rows top to bottom − 1, in halves where their crossings are too many to hold at once."""
     x0, y0, slope, polygon, first, stop = edges
-    first, stop = first.clip(top, bottom), stop.clip(top, bottom)
     counts = stop - first
     total = int(counts.sum())
     if total > _AT_ONCE and bottom - top > 1:
         middle = (top + bottom) // 2
-        _fill_rows(mask, edges, values, top, middle)
-        _fill_rows(mask, edges, values, middle, bottom)
+        above, below = first < middle, stop > middle
+        upper = (x0, y0, slope, polygon, first, stop.clip(max=middle))
+        lower = (x0, y0, slope, polygon, first.clip(min=middle), stop)
+        _fill_rows(mask, tuple(each[above] for each in upper), values, top, middle)
+        _fill_rows(mask, tuple(each[below] for each in lower), values, middle, bottom)
         return
-    row = np.arange(total) - np.repeat(np.cumsum(counts) - counts - first, counts)
-    height = (row + 0.5).astype(np.float32)
-    x = (height - np.repeat(y0, counts)) * np.repeat(slope, counts) + np.repeat(x0, counts)
+    row = np.arange(total, dtype=np.int32) - np.repeat((np.cumsum(counts) - counts - first).astype(np.int32), counts)
+    x = row.astype(np.float32)
+    x += 0.5
+    x -= np.repeat(y0, counts)
+    x *= np.repeat(slope, counts)
+    x += np.repeat(x0, counts)
 
-    # A crossing as the first pixel that it fills and the first one after those, which increase with x: a number of
-    # both, below the polygon and the row, sorts as the crossings do.
+    # The first pixel that a crossing fills is ceil(x − 0.5), the last one floor(x + 0.5): the same, or the next where x
+    # lies half-way. The pixel and that bit, below the row and the polygon, make a number that sorts as crossings do.
     width = mask.shape[1]
-    exact = x.astype(np.float64)  # to which 0.5 can be added without rounding
-    left = np.ceil(exact - 0.5).clip(0, width).astype(np.int64)
-    end = (np.floor(exact + 0.5) + 1).clip(0, width).astype(np.int64)
-    column_bits, row_bits = width.bit_length() + 2, len(mask).bit_length()
-    key = np.repeat(polygon << (row_bits + column_bits), counts) | row << column_bits | left << 2 | (end - left)
+    np.clip(x, -1, width, out=x)
+    pixel = np.ceil(x - np.float32(0.5))
+    halfway = x == pixel + np.float32(0.5)
+    column_bits, row_bits = (width + 1).bit_length() + 1, len(mask).bit_length()
+    key = np.repeat(polygon << (row_bits + column_bits), counts)
+    key += row.astype(np.int64) << column_bits
+    key += (pixel.astype(np.int64) + 1) << 1
+    key += halfway
     key.sort()
     odd, even = key[0::2], key[1::2]
     columns = (1 << column_bits) - 1
     origin = (odd >> column_bits & (1 << row_bits) - 1) * width
-    starts = origin + ((odd & columns) >> 2)
-    stops = origin + ((even & columns) >> 2) + (even & 3)
-    painted = values[odd >> (column_bits + row_bits)].tolist()
-    flat = mask.reshape(-1).data
-    whole = {value: bytes([value]) * width for value in set(painted)}  # a slice of these is copied fastest
-    for begin, finish, value in zip(starts.tolist(), stops.tolist(), painted, strict=True):
-        flat[begin:finish] = whole[value][: finish - begin]
+    starts = origin + np.maximum((odd & columns) >> 1, 1) - 1
+    stops = origin + np.minimum(((even & columns) >> 1) + (even & 1), width)
+    painted = values[odd >> (column_bits + row_bits)]
+    flat, begins, finishes = mask.reshape(-1).data, starts.tolist(), stops.tolist()
+    changes = [0, *(np.flatnonzero(painted[1:] != painted[:-1]) + 1).tolist(), len(begins)]
+    for since, until in pairwise(changes):
+        whole = painted[since:until][:1].tobytes() * width  # a slice of bytes is what is copied fastest
+        for begin, finish in zip(begins[since:until], finishes[since:until], strict=True):
+            flat[begin:finish] = whole[: finish - begin]

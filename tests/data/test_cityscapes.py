@@ -217,7 +217,10 @@ def test_coarse_trains_on_train_and_train_extra_and_validates_on_fine_where_that
 
 def test_the_command_trains_on_polygons_with_workers_and_weights_and_tests(workplace, root, capsys):
     init = {"root": str(root), "batch_size": 2, "crop": [32, 48], "num_workers": 1, "cache": "ram"}
-    model = {**SMALL["model"], "loss": {"class_path": "seg.losses.CrossEntropy", "init_args": {"class_weights": "auto"}}}
+    model = {
+        **SMALL["model"],
+        "loss": {"class_path": "seg.losses.CrossEntropy", "init_args": {"class_weights": "auto"}},
+    }
     config = {"model": model, "data": {"class_path": "seg.data.Cityscapes", "init_args": init}}
     Path("tiny.yaml").write_text(yaml.safe_dump({**config, "trainer": {**SMALL["trainer"], "max_epochs": 1}}))
     run("--config", "tiny.yaml")
