@@ -2,9 +2,10 @@
 
     python benchmarks/cityscapes.py --root data/cityscapes [--files 50] [--repeats 7]
 
-One process, one core, CPU time, which other load on the machine moves least. Both convert the same files in turns; a stage's time is the median of its repeats, averaged over
-the files. "equal" counts the files whose labelIds, drawn by each, are those that the data set brings, pixel for pixel.
-cityscapesScripts is no dependency: `pip install cityscapesscripts` into an environment of your own.
+One process, one core, CPU time, which other load on the machine moves least. Both convert the same files in turns; a
+stage's time is the median of its repeats, averaged over the files. On the right, the labelIds that each draws are
+compared with those that the data set brings. cityscapesScripts is no dependency: install it into an environment of your
+own.
 """
 
 import argparse

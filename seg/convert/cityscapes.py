@@ -183,11 +183,11 @@ def convert(
 
     Raises:
         FileNotFoundError: there are no polygons.
-        ValueError: out is a file.
+        ValueError: out, or a folder that it lies in, is a file.
 
     """
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"--out {out}: this is a file; give a folder")
+    if files := [place for place in (out, *out.parents) if place.is_file()]:
+        raise ValueError(f"--out {out}: {files[0]} is a file; give a folder")
     sources = sorted(path for name in ("gtFine", "gtCoarse") for path in root.glob(f"{name}/*/*/*_polygons.json"))
     if not sources:
         raise FileNotFoundError(f"{root}: there are no polygons to convert.\n{TREE.format(root=root)}")

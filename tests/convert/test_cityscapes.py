@@ -113,9 +113,10 @@ def test_a_folder_without_polygons_is_answered_with_the_tree(tmp_path, capsys):
     assert "gtFine_polygons.json" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     (tmp_path / "file").touch()
-    with pytest.raises(SystemExit):
-        run(write_tree(tmp_path), "--out", tmp_path / "file", "--ids", "labelIds")
-    assert "this is a file" in capsys.readouterr().err
+    for out in (tmp_path / "file", tmp_path / "file/below"):
+        with pytest.raises(SystemExit):
+            run(write_tree(tmp_path), "--out", out, "--ids", "labelIds")
+        assert f"{tmp_path / 'file'} is a file" in capsys.readouterr().err
 
 
 def test_labels_are_drawn_as_the_official_script_draws_them(tmp_path):
