@@ -104,7 +104,7 @@ class Cityscapes(SegmentationData):
         return [coarse / part for part in ((split, "train_extra") if split == "train" else (split,))]
 
     def _find_source(self) -> str:
-        """Return the kind of file that the most frames have; of several the one that takes the least to read."""
+        """Return the kind of file that the most frames have; of several the one nearest to what is trained."""
         folders = self._folders("train") + self._folders("val")
         kinds = [kind for kind in _ENDINGS if self.classes != "all" or kind != "labelTrainIds"]
         found = {kind: sum(len(_frames(folder, _ENDINGS[kind])) for folder in folders) for kind in kinds}
