@@ -11,7 +11,7 @@ from seg.convert.png import encode_grey, write_grey
 from seg.data.images import read_mask
 
 
-@given(arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=40)))
+@given(arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=70)))
 def test_pillow_and_opencv_read_the_same_mask_back(mask):
     data = encode_grey(mask)
     image = Image.open(io.BytesIO(data))
