@@ -1,8 +1,8 @@
-"""Predicting files: images in, indexed masks and overlays out, with nothing but a checkpoint."""
+"""Predicting files: images in, masks and pictures of them out, with nothing but a checkpoint."""
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,17 +23,23 @@ def main(argv: list[str] | None = None) -> None:
 
     parser = argparse.ArgumentParser(
         prog="seg predict",
-        description="Predict the classes of every pixel: an indexed PNG in the data set's palette and an overlay for "
-        "each image, at the image's own size.",
+        description="Predict the class of every pixel of images, at each image's own size.",
     )
     parser.add_argument("checkpoint", type=Path, help="a run's checkpoints/best.ckpt")
     parser.add_argument("inputs", type=Path, nargs="+", help="image files and folders (searched with their subfolders)")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the masks; overlays go to its overlays/")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the masks; others go to subfolders of it")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps; auto takes a GPU where there is one")
     parser.add_argument(
         "--precision", choices=("32", "bf16-mixed", "16-mixed"), help="that of the training run where not given"
     )
-    parser.add_argument("--no-overlays", action="store_true", help="write the masks alone")
+    parser.add_argument(
+        "--save",
+        nargs="+",
+        choices=list(KINDS),
+        default=["masks", "overlays"],
+        help="masks: indexed PNGs in the data set's palette; overlays: the same over the image; cityscapes: grey PNGs "
+        "of labelIds, named as its evaluation server expects; masks and overlays where not given",
+    )
     options = parser.parse_args(argv)
     quiet()
     told(lambda: sys.exit(1) if predict_files(**vars(options)) else None)
@@ -45,31 +51,32 @@ def predict_files(
     out: Path,
     device: str = "auto",
     precision: str | None = None,
-    no_overlays: bool = False,
+    save: Sequence[str] = ("masks", "overlays"),
 ) -> list[str]:
-    """Write a mask and an overlay for every image; return a line for each file that could not be predicted.
+    """Write what is wanted of every image's prediction; return a line for each file that could not be predicted.
 
     Args:
         checkpoint: a checkpoint of `seg`.
         inputs: image files and folders.
-        out: masks are written to `out/<name>.png`, overlays to `out/overlays/<name>.png`; subfolders are kept.
+        out: folder to write to, see `target_of`.
         device: where to compute, `auto` for a GPU where there is one.
         precision: number format; that of the training run where not given.
-        no_overlays: write the masks alone.
+        save: what is written, of `KINDS`.
 
     Raises:
         FileNotFoundError: the checkpoint or an input does not exist, or there is no image in the inputs.
-        ValueError: two images would be written to the same file, or the checkpoint is not one of `seg`.
+        ValueError: two images would be written to the same file, the checkpoint is not one of `seg`, or what is to be
+            saved does not go with its classes.
 
     """
-    names = outputs_of(inputs, out)
+    names = outputs_of(inputs, out, save)
     from tqdm import tqdm
 
-    from seg import draw
-    from seg.convert.palette import write_indexed
     from seg.data.images import read_image
 
     task = load(checkpoint, device)
+    if "cityscapes" in save:
+        refuse_other_classes(checkpoint, task.class_names)
     failed = []
     for name, path in tqdm(names.items(), desc="predict", disable=not sys.stderr.isatty()):
         try:
@@ -78,11 +85,10 @@ def predict_files(
         except (ValueError, OSError) as error:
             failed.append(f"{path}: {error}" if str(path) not in str(error) else str(error))
             continue
-        write_indexed(out / f"{name}.png", mask, task.class_colors)
-        if not no_overlays:
-            draw.save(out / "overlays" / f"{name}.png", draw.overlay(image, mask, task.class_colors))
-    print(f"{len(names) - len(failed)} of {len(names)} images predicted: masks in {out}", end="")
-    print("" if no_overlays else f", overlays in {out / 'overlays'}")
+        for kind in save:
+            KINDS[kind](target_of(kind, name, out), image, mask, task.class_colors)
+    places = ", ".join(f"{kind} in {folder_of(kind, out)}" for kind in KINDS if kind in save)
+    print(f"{len(names) - len(failed)} of {len(names)} images predicted: {places}")
     for line in failed:
         print(f"failed: {line}", file=sys.stderr)
     return failed
@@ -103,29 +109,95 @@ def images_in(inputs: list[Path], out: Path) -> Iterator[tuple[Path, Path]]:
             raise FileNotFoundError(f"{given}: there is no such image or folder")
 
 
-def outputs_of(inputs: list[Path], out: Path) -> dict[Path, Path]:
+def folder_of(kind: str, out: Path) -> Path:
+    """Return where a kind of output lies: masks in `out` itself, all others in a folder of their name below it."""
+    return out if kind == "masks" else out / kind
+
+
+def target_of(kind: str, name: Path, out: Path) -> Path:
+    """Return the file that a kind of output is written to.
+
+    Subfolders are kept; but for Cityscapes' evaluation, which finds files by <city>_<sequence>_<frame>*.png wherever
+    they lie, and takes those with "gt" in their names for the truth.
+
+    Raises:
+        ValueError: the image is not named as Cityscapes' frames are.
+
+    """
+    if kind == "cityscapes":
+        from seg.convert.cityscapes import frame_of
+
+        return folder_of(kind, out) / f"{frame_of(name)}_pred_labelIds.png"
+    return folder_of(kind, out) / f"{name}.png"
+
+
+def outputs_of(inputs: list[Path], out: Path, save: Sequence[str] = ("masks", "overlays")) -> dict[Path, Path]:
     """Return output name -> image file; whatever would overwrite something is refused before anything is written."""
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out {out}: this is a file; give a folder")
     names: dict[Path, Path] = {}
+    images: dict[Path, Path] = {}  # target -> the image that it is made of
     for name, path in images_in(inputs, out):
-        if names.setdefault(name, path) != path:
-            raise ValueError(
-                f"{names[name]} and {path} would both be written as {name}.png; "
-                "name the files that you mean, or predict them into two --out folders"
-            )
+        names[name] = path
+        for target in (target_of(kind, name, out) for kind in save):
+            if (other := images.setdefault(target, path)) != path:
+                raise ValueError(
+                    f"{other} and {path} would both be written as {target}; "
+                    "name the files that you mean, or predict them into two --out folders"
+                )
     if not names:
         raise FileNotFoundError(
             f"no image in {', '.join(map(str, inputs))}; looked for files ending in {', '.join(SUFFIXES)}"
         )
     pictures = {path.resolve() for path in names.values()}
-    for name in names:
-        for target in (out / f"{name}.png", out / "overlays" / f"{name}.png"):
-            if target.resolve() in pictures:
-                raise ValueError(f"--out {out}: {target} would replace an input image; give another folder")
-        if name.parts[0] == "overlays" and Path(*name.parts[1:]) in names:
-            raise ValueError(f"--out {out}: the mask of {names[name]} would replace an overlay; predict it by itself")
+    for target in images:
+        if target.resolve() in pictures:
+            raise ValueError(f"--out {out}: {target} would replace an input image; give another folder")
     return names
+
+
+def refuse_other_classes(checkpoint: Path, class_names: list[str]) -> None:
+    """Refuse to save ids of Cityscapes' classes for a network that was trained on others.
+
+    Raises:
+        ValueError: naming the checkpoint and the first class that differs.
+
+    """
+    from seg.convert.cityscapes_labels import TRAIN_LABELS
+
+    known = [label.name for label in TRAIN_LABELS]
+    if class_names != known:
+        raise ValueError(
+            f"--save cityscapes: {checkpoint} was trained on {len(class_names)} classes ({', '.join(class_names[:4])}, "
+            f"…); this needs the {len(known)} of data.classes: train of seg.data.Cityscapes ({', '.join(known[:4])}, …)"
+        )
+
+
+def _write_mask(target: Path, image: "np.ndarray", mask: "np.ndarray", colors: list[list[int]]) -> None:
+    from seg.convert.palette import write_indexed
+
+    write_indexed(target, mask, colors)
+
+
+def _write_overlay(target: Path, image: "np.ndarray", mask: "np.ndarray", colors: list[list[int]]) -> None:
+    from seg import draw
+
+    draw.save(target, draw.overlay(image, mask, colors))
+
+
+def _write_ids(target: Path, image: "np.ndarray", mask: "np.ndarray", colors: list[list[int]]) -> None:
+    from seg.convert.cityscapes import ids_of
+    from seg.convert.png import write_grey
+
+    write_grey(target, ids_of(mask))
+
+
+KINDS: dict[str, Callable[[Path, "np.ndarray", "np.ndarray", list[list[int]]], None]] = {
+    "masks": _write_mask,
+    "overlays": _write_overlay,
+    "cityscapes": _write_ids,
+}
+"""What can be saved of a prediction -> what writes it: target, image uint8 (H, W, 3), labels uint8 (H, W), colours."""
 
 
 def load(checkpoint: Path, device: str = "auto") -> "SegmentationTask":

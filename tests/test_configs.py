@@ -8,6 +8,7 @@ import yaml
 from PIL import Image
 
 from seg.convert.palette import voc_colors, write_indexed
+from tests.cityscapes_tree import write_tree
 from tests.command import REPOSITORY, run
 
 CONFIGS = sorted((REPOSITORY / "configs").glob("*.yaml"))
@@ -50,7 +51,13 @@ def roots(tmp_path_factory, shapes) -> dict[str, Path]:
         lists.mkdir(parents=True, exist_ok=True)
         if split != "test":
             (lists / f"{split}.txt").write_text("".join(f"{split}_{index}\n" for index in range(number)))
-    return {"seg.data.CamVid": camvid, "seg.data.VOC": voc, "seg.data.Shapes": shapes}
+    cityscapes = write_tree(folder / "cityscapes", (96, 192))
+    return {
+        "seg.data.CamVid": camvid,
+        "seg.data.Cityscapes": cityscapes,
+        "seg.data.Shapes": shapes,
+        "seg.data.VOC": voc,
+    }
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -3,10 +3,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
+from seg.convert.cityscapes_labels import TRAIN_LABELS
 from seg.predict import main, outputs_of
-from tests.command import run, write_config
+from tests.cityscapes_tree import FRAMES, write_tree
+from tests.command import SMALL, run, write_config
 
 
 @pytest.fixture(scope="module")
@@ -141,3 +144,68 @@ def test_a_device_that_is_not_there_is_refused(workplace, checkpoint, capsys):
         main([str(checkpoint), "x.jpg", "--out", "masks", "--device", "banana"])
     assert refused.value.code == 2
     assert "--device banana" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def street(tmp_path_factory) -> Path:
+    """Train on a drawn Cityscapes tree, and return the folder that holds the tree and the run."""
+    folder = tmp_path_factory.mktemp("street")
+    root = write_tree(folder / "cityscapes")
+    data = {"class_path": "seg.data.Cityscapes", "init_args": {"root": str(root), "crop": [32, 32], "num_workers": 0}}
+    trainer = {**SMALL["trainer"], "max_epochs": 1, "default_root_dir": str(folder / "runs")}
+    (folder / "street.yaml").write_text(yaml.safe_dump({"model": SMALL["model"], "data": data, "trainer": trainer}))
+    run("--config", folder / "street.yaml")
+    return folder
+
+
+def test_cityscapes_are_saved_as_ids_under_names_that_its_evaluation_finds(workplace, street, capsys):
+    checkpoint = street / "runs/street/version_0/checkpoints/best.ckpt"
+    images = street / "cityscapes/leftImg8bit/val"
+    main([str(checkpoint), str(images), "--out", "out", "--save", "masks", "cityscapes"])
+    assert "2 of 2 images predicted: masks in out, cityscapes in out/cityscapes" in capsys.readouterr().out
+    for frame in FRAMES["val"]:
+        (found,) = Path("out/cityscapes").rglob(f"{frame}*.png")
+        assert "gt" not in found.name
+        ids = Image.open(found)
+        assert ids.mode == "L"
+        mask = Image.open(next(Path("out").rglob(f"{frame}_leftImg8bit.png")))
+        expected = np.vectorize({label.train_id: label.id for label in TRAIN_LABELS}.get)(np.array(mask))
+        np.testing.assert_array_equal(np.array(ids), expected)
+    assert not Path("out/overlays").exists()
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("masks", "x.png"), ("overlays", "overlays/x.png")])
+def test_only_what_is_asked_for_is_saved(workplace, checkpoint, kind, expected):
+    photo(workplace / "x.jpg")
+    main([str(checkpoint), "x.jpg", "--out", "out", "--save", kind])
+    assert [path.relative_to("out").as_posix() for path in Path("out").rglob("*.png")] == [expected]
+
+
+def test_cityscapes_ids_are_refused_for_other_classes_and_other_names(workplace, checkpoint, street, capsys):
+    photo(workplace / "x.jpg")
+    photo(workplace / "berlin_000000_000019_leftImg8bit.png")
+    trained = street / "runs/street/version_0/checkpoints/best.ckpt"
+    for words, message in (
+        ((checkpoint, "berlin_000000_000019_leftImg8bit.png"), "this needs the 19 of data.classes: train"),
+        ((trained, "x.jpg"), "names that begin with <city>_<sequence>_<frame>"),
+    ):
+        with pytest.raises(SystemExit) as refused:
+            main([*map(str, words), "--out", "out", "--save", "cityscapes"])
+        assert refused.value.code == 2
+        assert message in capsys.readouterr().err
+        assert not Path("out").exists()
+
+
+def test_two_pictures_of_one_cityscapes_frame_are_refused(workplace):
+    for folder in "ab":
+        photo(Path(folder) / f"berlin_000000_000019_{folder}.png")
+    with pytest.raises(ValueError, match=r"would both be written as .*berlin_000000_000019_pred_labelIds\.png"):
+        outputs_of([Path("a"), Path("b")], Path("out"), ["cityscapes"])
+
+
+def test_a_mask_never_replaces_an_overlay(workplace):
+    photo(Path("photos/x.jpg"))
+    photo(Path("photos/overlays/x.jpg"))
+    with pytest.raises(ValueError, match=r"would both be written as .*overlays/x\.png"):
+        outputs_of([Path("photos")], Path("out"))
+    assert len(outputs_of([Path("photos")], Path("out"), ["masks"])) == 2

@@ -8,12 +8,13 @@ from seg.data.classes import IGNORE, Classes
 if TYPE_CHECKING:
     from seg.data.base import SegmentationData
     from seg.data.camvid import CamVid
+    from seg.data.cityscapes import Cityscapes
     from seg.data.shapes import Shapes
     from seg.data.voc import VOC
 
-__all__ = ["IGNORE", "VOC", "CamVid", "Classes", "SegmentationData", "Shapes"]
+__all__ = ["IGNORE", "VOC", "CamVid", "Cityscapes", "Classes", "SegmentationData", "Shapes"]
 
-_HOMES = {"SegmentationData": "base", "CamVid": "camvid", "Shapes": "shapes", "VOC": "voc"}
+_HOMES = {"SegmentationData": "base", "CamVid": "camvid", "Cityscapes": "cityscapes", "Shapes": "shapes", "VOC": "voc"}
 
 
 def __dir__() -> list[str]:
