@@ -14,8 +14,8 @@ from tests.command import REPOSITORY, run
 CONFIGS = sorted((REPOSITORY / "configs").glob("*.yaml"))
 
 SMALL = {
-    "DeepLabV3": "--model.net.encoder resnet18 --model.net.channels 8 --model.net.weights null".split(),
-    "others": "--model.net.width 2 --model.net.weights null".split(),
+    "DeepLabV3": ["--model.net.encoder", "resnet18", "--model.net.channels", "8", "--model.net.weights", "null"],
+    "others": ["--model.net.width", "2", "--model.net.weights", "null"],
 }
 """The same network, narrow enough for a test and without a download."""
 

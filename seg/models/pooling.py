@@ -21,8 +21,8 @@ class MaxUnpool(nn.Module):
 
     def forward(self, x: Tensor, indices: Tensor, size: tuple[int, int]) -> Tensor:
         """Return maps (B, C, *size) of values (B, C, h, w) and their places, as `MaxPool` tells them."""
-        # nn.MaxUnpool2d refuses deterministic algorithms, and has no ONNX counterpart with free sizes. Channels come last
-        # here: in that layout nothing is copied, and whole rows of channels are written at once.
+        # nn.MaxUnpool2d refuses deterministic algorithms and has no ONNX counterpart with free sizes. With the channels
+        # last nothing is copied in that layout, and whole rows of channels are written at once.
         batch, channels, (height, width) = x.shape[0], x.shape[1], size
         values, places = (t.permute(0, 2, 3, 1).flatten(1, 2) for t in (x, indices))  # (B, h · w, C)
         empty = x.new_zeros(batch, height * width, channels)
