@@ -87,3 +87,12 @@ def test_a_checkpoint_of_a_later_format_is_refused():
 
 def test_the_default_schedule_holds_the_rate():
     assert isinstance(task().schedule, schedules.Constant)
+
+
+def test_auxiliary_heads_add_their_weighted_loss_and_are_not_scored():
+    logits = torch.randn(1, 3, 8, 8)
+    batch = {"image": torch.zeros(1, 3, 8, 8), "mask": torch.randint(0, 3, (1, 8, 8), dtype=torch.uint8)}
+    loss, scored = task(Shown(logits, auxiliary=True), auxiliary_weight=0.3).shared_step(batch, "train")
+    main, other = (functional.cross_entropy(scale * logits, batch["mask"].long()) for scale in (1, 2))
+    assert loss.item() == pytest.approx((main + 0.3 * other).item(), rel=1e-5)
+    assert torch.equal(scored, logits)
