@@ -1,7 +1,7 @@
 """Dividing a data set into training and validation: by fraction or fold, stratified by class, groups kept together.
 
-Source: Sechidis, Tsoumakas, Vlahavas, "On the Stratification of Multi-Label Data", ECML PKDD 2011, algorithm 1; here with
-groups of images as the units that are dealt, and with ties broken by a hash instead of a random number.
+Source: Sechidis, Tsoumakas, Vlahavas, "On the Stratification of Multi-Label Data", ECML PKDD 2011, algorithm 1; here
+with groups of images as the units that are dealt, and with ties broken by a hash instead of a random number.
 """
 
 import csv
@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from lightning_utilities.core.rank_zero import rank_zero_only, rank_zero_warn
 
+from seg.data.cache import disk_folder
 from seg.data.dataset import Pair
 from seg.files import replacing
 
@@ -60,7 +62,7 @@ class Split:
                 raise ValueError(f"group: '{self.group}' is no regular expression ({error})") from error
             if not found.groups:
                 raise ValueError(
-                    f"group: '{self.group}' has no group; put what names the scene into parentheses, such as (.+)_[0-9]+"
+                    f"group: '{self.group}' has no group; put what names the scene in parentheses, such as (.+)_[0-9]+"
                 )
 
     @property
@@ -145,7 +147,7 @@ def deal(
 
 
 def _sizes(images: int, units: int, settings: Split, what: str) -> dict[str, int]:
-    """Return the name and the wanted size of each part, larger parts first."""
+    """Return the name and the wanted size of each part."""
     if settings.fold is not None:
         folds = settings.fold[1]
         if units < folds:
@@ -154,9 +156,7 @@ def _sizes(images: int, units: int, settings: Split, what: str) -> dict[str, int
     assert settings.val_fraction is not None
     validated = int(settings.val_fraction * images + 0.5)
     if units < 2:
-        raise ValueError(
-            f"val_fraction: {units} {what} cannot be divided in two; add some, or give lists of your own"
-        )
+        raise ValueError(f"val_fraction: {units} {what} cannot be divided in two; add some, or give lists of your own")
     if not 0 < validated < images:
         empty = "validation" if validated == 0 else "training"
         raise ValueError(
@@ -211,23 +211,21 @@ def divide(
     settings: Split,
     pool: Sequence[Pair],
     test: Sequence[Pair],
-    classes: Callable[[Sequence[Pair]], Sequence[Collection[int]]],
+    counts: Callable[[Sequence[Pair]], np.ndarray],
     root: Path,
-    folder: Path,
 ) -> dict[str, list[Pair]]:
     """Divide a data set's files into train and val, as they were divided the first time that this was asked for.
 
-    The division is written to a CSV file (id, part, group) and read from there ever after: masks that are corrected
-    later move no image from one part to another. It depends on the images' names and groups and on the settings. Of
-    folds one file holds all, whichever is asked for.
+    The division is written to a CSV file (id, part, group) in the folder `.cache/splits` of the data set, and read from
+    there ever after: masks that are corrected later move no image from one part to another. Which file that is depends
+    on the images' names and groups and on the settings. Of folds one file holds all, whichever is asked for.
 
     Args:
         settings: how to divide.
         pool: the files to divide.
         test: files of the test split; where there are groups, images of groups that it has are left out of the pool.
-        classes: returns the classes that each of some files contains; it is asked only the first time.
+        counts: returns the pixels of each class in each file, (files, classes); it is asked only the first time.
         root: folder of the data set, where a CSV file of groups is looked for.
-        folder: where the division is written.
 
     Returns:
         the files of "train" and of "val", in the order of the pool.
@@ -246,11 +244,16 @@ def divide(
     ids = [pair.id for pair in pool]
     how = f"val_fraction-{settings.val_fraction}" if settings.fold is None else f"folds-{settings.fold[1]}"
     named = repr((how, settings.seed, sorted((name, groups and groups[name]) for name in ids)))
-    file = folder / f"{how}-seed-{settings.seed}-{hashlib.sha256(named.encode()).hexdigest()[:12]}.csv"
+    file = (
+        disk_folder(root)
+        / "splits"
+        / f"{how}-seed-{settings.seed}-{hashlib.sha256(named.encode()).hexdigest()[:12]}.csv"
+    )
     if file.is_file():
         part_of = _read_parts(file, ids)
     else:
-        part_of = deal(ids, dict(zip(ids, map(set, classes(pool)), strict=True)), settings, groups)
+        classes = [np.flatnonzero(pixels).tolist() for pixels in counts(pool)]
+        part_of = deal(ids, dict(zip(ids, classes, strict=True)), settings, groups)
         with replacing(file) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
             rows = csv.writer(stream, lineterminator="\n")
             rows.writerow(["id", "part", "group"])
