@@ -4,7 +4,6 @@ Where pixels are cut and pasted, their labels come with them, so that masks stay
 blends, and leaves both masks to the loss.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch import Tensor
 Batch = dict[str, Any]
 
 
-class Mixing(ABC):
+class Mixing:
     """Mix a batch: what all ways of mixing share.
 
     Args:
@@ -51,14 +50,14 @@ class Mixing(ABC):
         """
         if len(batch["image"]) < 2:
             raise ValueError(
-                f"model.mixing: {type(self).__name__} mixes the images of a batch with each other, but this batch holds "
-                "a single one; set data.batch_size to 2 or more, or leave mixing out"
+                f"model.mixing: {type(self).__name__} mixes the images of a batch with each other, but this batch "
+                "holds a single one; set data.batch_size to 2 or more, or leave mixing out"
             )
         return {**batch, **self.mix(batch["image"], batch["mask"], random)} if random.random() < self.p else batch
 
-    @abstractmethod
     def mix(self, images: Tensor, masks: Tensor, random: np.random.Generator) -> Batch:
         """Return what changes of a batch of at least two images (B, N, H, W) and their masks (B, h, w)."""
+        raise NotImplementedError
 
 
 def partners(number: int, random: np.random.Generator) -> list[int]:
@@ -121,19 +120,19 @@ class CutMix(Mixing):
             centre = random.random(2)
             low, high = np.clip(centre - half, 0, 1), np.clip(centre + half, 0, 1)
             for target, source in ((mixed, images), (labels, masks)):
-                window = (
-                    ...,
-                    *(_pixels(*ends, side) for *ends, side in zip(low, high, source.shape[-2:], strict=True)),
+                rows, columns = (
+                    slice(round(first * side), round(last * side))
+                    for first, last, side in zip(low, high, source.shape[-2:], strict=True)
                 )
-                target[index][window] = source[other][window]
+                target[index][..., rows, columns] = source[other][..., rows, columns]
         return {"image": mixed, "mask": labels}
 
 
 class RICAP(Mixing):
     """Make an image of four: a piece of each, cut out anywhere, in a corner each, with its labels.
 
-    Source: Takahashi, Matsubara, Uehara, "RICAP: Random Image Cropping and Patching", ACML 2018. As there, the pieces of
-    a batch have one size and place; each image has its own piece as the first.
+    Source: Takahashi, Matsubara, Uehara, "RICAP: Random Image Cropping and Patching", ACML 2018. As there, the pieces
+    of a batch have one size and place; the first of each image is its own.
 
     Args:
         beta: where the four pieces meet is drawn from Beta(beta, beta), in either direction; the paper has 0.3.
@@ -214,10 +213,6 @@ class CopyPaste(Mixing):
         if masks.shape[-2:] != images.shape[-2:]:
             shown = torch.nn.functional.interpolate(shown.float(), images.shape[-2:], mode="nearest-exact") > 0
         return {"image": torch.where(shown, images[order], images), "mask": torch.where(pasted, labels, masks)}
-
-
-def _pixels(low: float, high: float, side: int) -> slice:
-    return slice(round(low * side), round(high * side))
 
 
 def _positive(name: str, value: float) -> float:

@@ -18,7 +18,7 @@ from seg.data.counts import class_counts, pixel_counts
 from seg.data.dataset import Pair, Pairs, Reader, check_files
 from seg.data.images import Labels
 from seg.data.loader import TrainingLoader, loading, resized
-from seg.data.presets import Preset, prefer_rare, preset
+from seg.data.presets import prefer_rare, preset
 from seg.data.sampling import EvaluationBatches, Sampling, TrainingOrder, balanced_weights
 from seg.data.splits import Split, divide
 from seg.data.transforms import IMAGENET_MEAN, IMAGENET_STD
@@ -83,7 +83,7 @@ class SegmentationData(pl.LightningDataModule):
         crop: tuple[int, int] = (512, 512),
         resize: tuple[int, int] | None = None,
         resize_masks: bool = True,
-        augment: Preset | list[A.BasicTransform | A.BaseCompose] | None = "standard",
+        augment: list[A.BasicTransform | A.BaseCompose] | str | None = "standard",
         multi_scale: list[float] | None = None,
         sampling: Literal["uniform", "balanced"] = "uniform",
         rare_crops: float = 0.0,
@@ -108,7 +108,7 @@ class SegmentationData(pl.LightningDataModule):
         self.class_names, self.class_colors = list(checked.names), [list(color) for color in checked.colors]
         self.labels = Labels(len(checked), label_map)
         self.crop, self.resize = _size("crop", crop), resize and _size("resize", resize)
-        self.augment = augment
+        self.augment = augment if isinstance(augment, list) else preset(augment)
         rare = None if rare_classes is None else tuple(rare_classes)
         self.sampling = Sampling(sampling, repeat, rare_crops, rare, tuple(multi_scale or ()))
         self.split = Split(val_fraction, fold, group, split_seed)
@@ -252,7 +252,7 @@ class SegmentationData(pl.LightningDataModule):
         return Pairs(pairs, self.labels, reader, augment, self.resize, cache, self.resize_masks)
 
     def _augmentation(self, pairs: Sequence[Pair]) -> Augment:
-        chosen = self.augment if isinstance(self.augment, list) else preset(self.augment, self.crop, self.mean)
+        chosen = self.augment if isinstance(self.augment, list) else self.augment(self.crop, self.mean)
         if self.sampling.rare_crops:
             rare = self.sampling.rare_labels(self._class_counts(pairs), self.class_names)
             prefer_rare(chosen, rare, self.sampling.rare_crops)

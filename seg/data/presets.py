@@ -1,15 +1,12 @@
 """Augmentation by name: light, standard, strong and random, each a list of albumentations classes."""
 
-from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Sequence
 
 import albumentations as A
 
 from seg.data.augment import Transform, leaves
 from seg.data.classes import IGNORE
 from seg.data.transforms import FastColorJitter, RandomScaleCrop, default_augmentation
-
-Preset: TypeAlias = Literal["light", "standard", "strong", "random"]
 
 
 class RandAugment(A.SomeOf):  # type: ignore[misc]
@@ -81,37 +78,49 @@ def prefer_rare(transforms: Sequence[Transform], labels: Sequence[int], share: f
         crop.rare_labels, crop.rare_share = list(labels), share
 
 
-def preset(name: Preset | None, crop: tuple[int, int], mean: Sequence[float]) -> list[Transform]:
-    """Return the augmentation of a name.
+def light(crop: tuple[int, int], mean: Sequence[float]) -> list[Transform]:
+    """Return scale 0.8 to 1.25, a random crop and a horizontal flip."""
+    return [RandomScaleCrop(*crop, scale=(0.8, 1.25), fill=_color(mean)), A.HorizontalFlip(p=0.5)]
 
-    light: scale 0.8 to 1.25, a random crop, a horizontal flip. standard: scale 0.5 to 2, crop, flip, colour jitter.
-    strong: turned by up to 15° and with blur, noise and grey images besides, and more jitter. random: scale, crop and
-    flip of the standard, then two changes of RandAugment.
 
-    Args:
-        name: of the augmentation; None, as old configurations have it, is standard.
-        crop: (height, width) of what is trained on, in pixels.
-        mean: colour of the padding, 0..255 a channel.
+def strong(crop: tuple[int, int], mean: Sequence[float]) -> list[Transform]:
+    """Return the standard with more jitter, turns of up to 15°, and now and then blur, noise or no colour."""
+    return [
+        RandomScaleCrop(*crop, fill=_color(mean)),
+        A.HorizontalFlip(p=0.5),
+        A.Rotate(limit=15, fill=_color(mean), fill_mask=IGNORE, p=0.5),
+        FastColorJitter(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.05),
+        A.OneOf([A.GaussianBlur(p=1.0), A.GaussNoise(std_range=(0.02, 0.08), p=1.0)], p=0.3),
+        A.ToGray(p=0.1),
+    ]
+
+
+def random(crop: tuple[int, int], mean: Sequence[float]) -> list[Transform]:
+    """Return scale, crop and flip of the standard, then two changes of RandAugment."""
+    return [RandomScaleCrop(*crop, fill=_color(mean)), A.HorizontalFlip(p=0.5), RandAugment(fill=_color(mean))]
+
+
+def _color(mean: Sequence[float]) -> tuple[int, ...]:
+    return tuple(round(value) for value in mean)
+
+
+PRESETS: dict[str, Callable[[tuple[int, int], Sequence[float]], list[Transform]]] = {
+    "light": light,
+    "standard": default_augmentation,
+    "strong": strong,
+    "random": random,
+}
+"""Augmentations by name: functions of (height, width) to train on and of the padding's colour, 0..255 a channel."""
+
+
+def preset(name: str | None) -> Callable[[tuple[int, int], Sequence[float]], list[Transform]]:
+    """Return the augmentation of a name; None, as old configurations have it, is standard.
 
     Raises:
         ValueError: there is no augmentation of that name.
 
     """
-    fill, flip = tuple(round(value) for value in mean), A.HorizontalFlip(p=0.5)
-    presets: dict[str, list[Transform]] = {
-        "light": [RandomScaleCrop(*crop, scale=(0.8, 1.25), fill=fill), flip],
-        "standard": default_augmentation(crop, mean),
-        "strong": [
-            RandomScaleCrop(*crop, fill=fill),
-            flip,
-            A.Rotate(limit=15, fill=fill, fill_mask=IGNORE, p=0.5),
-            FastColorJitter(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.05),
-            A.OneOf([A.GaussianBlur(p=1.0), A.GaussNoise(std_range=(0.02, 0.08), p=1.0)], p=0.3),
-            A.ToGray(p=0.1),
-        ],
-        "random": [RandomScaleCrop(*crop, fill=fill), flip, RandAugment(fill=fill)],
-    }
-    name = name or "standard"
-    if name not in presets:
-        raise ValueError(f"augment: '{name}' is none of {', '.join(presets)}, and no list of albumentations classes")
-    return presets[name]
+    name = "standard" if name is None else name
+    if name not in PRESETS:
+        raise ValueError(f"augment: '{name}' is none of {', '.join(PRESETS)}, and no list of albumentations classes")
+    return PRESETS[name]
