@@ -106,6 +106,14 @@ def test_of_a_class_in_five_images_each_of_five_folds_has_one():
         assert sum(1 in classes[name] for name in val) == 1
 
 
+def test_the_order_in_which_grouped_images_are_listed_does_not_matter():
+    classes = {f"{number:03}": [number % 3] for number in range(60)}
+    group_of = {name: str(int(name) // 3) for name in classes}
+    forwards = split(list(classes), classes, 0.25, group_of=group_of)
+    backwards = split(list(classes)[::-1], classes, 0.25, group_of=group_of)
+    assert backwards == (forwards[0][::-1], forwards[1][::-1])
+
+
 def test_another_seed_divides_differently():
     classes = {f"{number:03}": [number % 3] for number in range(100)}
     first, other = (set(split(list(classes), classes, 0.2, seed=seed)[1]) for seed in (0, 1))
