@@ -115,14 +115,14 @@ class SegmentationTask(LightningModule):
         output = self.net(self.normalize(batch["image"]))
         outputs = [output[0], *output[1]] if isinstance(output, tuple) else [output]
         outputs = [self.to_size(logits, target) for logits in outputs]
-        loss, terms = self.score(outputs[0], batch)
+        loss, terms = self.batch_loss(outputs[0], batch)
         training = stage == "train"
         self.log(f"{stage}/loss", loss, on_step=training, on_epoch=not training, batch_size=len(target), sync_dist=True)
         for name, term in terms.items():
             self.log(f"{stage}/loss/{name}", term, on_step=training, on_epoch=not training, batch_size=len(target))
         return loss, outputs[0]
 
-    def score(self, logits: Tensor, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+    def batch_loss(self, logits: Tensor, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss and its named terms; of images that are blends, the same share of those of both masks."""
         loss, terms = self.loss(logits, batch["mask"]), dict(getattr(self.loss, "last_terms", {}))
         if "other_mask" in batch:

@@ -244,13 +244,10 @@ def divide(
     ids = [pair.id for pair in pool]
     how = f"val_fraction-{settings.val_fraction}" if settings.fold is None else f"folds-{settings.fold[1]}"
     named = repr((how, settings.seed, sorted((name, groups and groups[name]) for name in ids)))
-    file = (
-        disk_folder(root)
-        / "splits"
-        / f"{how}-seed-{settings.seed}-{hashlib.sha256(named.encode()).hexdigest()[:12]}.csv"
-    )
+    key = hashlib.sha256(named.encode()).hexdigest()[:12]
+    file = disk_folder(root) / "splits" / f"{how}-seed-{settings.seed}-{key}.csv"
     if file.is_file():
-        part_of = _read_parts(file, ids)
+        part_of = _read_parts(file, ids, settings)
     else:
         classes = [np.flatnonzero(pixels).tolist() for pixels in counts(pool)]
         part_of = deal(ids, dict(zip(ids, classes, strict=True)), settings, groups)
@@ -271,18 +268,19 @@ def _say(text: str) -> None:
     print(text, flush=True)
 
 
-def _read_parts(file: Path, ids: Sequence[str]) -> dict[str, str]:
-    with file.open(newline="", encoding="utf-8") as stream:
+def _read_parts(file: Path, ids: Sequence[str], settings: Split) -> dict[str, str]:
+    names = {"train", "val"} if settings.fold is None else {str(number + 1) for number in range(settings.fold[1])}
+    with file.open(newline="", encoding="utf-8", errors="replace") as stream:
         part_of = {row.get("id", ""): row.get("part", "") for row in csv.DictReader(stream)}
-    if set(part_of) != set(ids):
-        raise ValueError(f"{file} does not name the {len(ids)} images that are there; remove it to divide them anew")
+    if set(part_of) != set(ids) or not names.issuperset(part_of.values()):
+        raise ValueError(f"{file} gives no part to some of the {len(ids)} images; remove it to divide them anew")
     return part_of
 
 
 def _read_groups(file: Path) -> dict[str, str]:
     if not file.is_file():
         raise FileNotFoundError(f"group: there is no file {file}")
-    with file.open(newline="", encoding="utf-8-sig") as stream:
+    with file.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
         rows = csv.DictReader(stream)
         if missing := {"id", "group"} - set(rows.fieldnames or ()):
             raise ValueError(

@@ -180,9 +180,11 @@ def test_a_division_is_written_once_for_all_folds_and_read_ever_after(tmp_path, 
     assert sorted(again["val"]) == sorted(parts[1]["val"])
     divide(Split(fold=(2, 4)), pool[:-1], [], count, tmp_path)
     assert count.asked == 2
-    file.write_text("id,part\nx,1\n")
-    with pytest.raises(ValueError, match="remove it"):
-        divide(Split(fold=(2, 4)), pool, [], count, tmp_path)
+    whole = file.read_text()
+    for damaged in ("id,part\nx,1\n", whole.replace("part", "prt"), whole[:-30], "\x00"):
+        file.write_text(damaged)
+        with pytest.raises(ValueError, match="remove it"):
+            divide(Split(fold=(2, 4)), pool, [], count, tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["expression", "mapping", "file"])
