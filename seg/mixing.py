@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 Batch = dict[str, Any]
 
@@ -205,14 +206,15 @@ class CopyPaste(Mixing):
         assert self.labels, "set_class_names comes first"
         order = partners(len(images), random)
         onto = torch.from_numpy(random.random(len(images)) < self.image_p).to(masks.device)
-        labels = masks[order]
-        pasted = torch.isin(labels, torch.tensor(self.labels, device=masks.device, dtype=masks.dtype))
-        pasted &= onto[:, None, None]
+        chosen = torch.zeros_like(masks, dtype=torch.bool)
+        for label in self.labels:  # many times faster than torch.isin on a CPU
+            chosen |= masks == label
+        pasted = chosen[order] & onto[:, None, None]
         # where masks have a size of their own (resize_masks: false) the image takes the nearest pixel's word
         shown = pasted[:, None]
         if masks.shape[-2:] != images.shape[-2:]:
-            shown = torch.nn.functional.interpolate(shown.float(), images.shape[-2:], mode="nearest-exact") > 0
-        return {"image": torch.where(shown, images[order], images), "mask": torch.where(pasted, labels, masks)}
+            shown = functional.interpolate(shown.float(), images.shape[-2:], mode="nearest-exact") > 0
+        return {"image": torch.where(shown, images[order], images), "mask": torch.where(pasted, masks[order], masks)}
 
 
 def _positive(name: str, value: float) -> float:
