@@ -151,7 +151,7 @@ class SegmentationData(pl.LightningDataModule):
             return self.pairs(split)
         if not self._parts:
             pool, test = self.pool(), self.pairs("test") if self.has_test() else []
-            check_files(pool, self.reader(), f"the images of {self.root}", self._tree())
+            check_files(pool, self.reader(), "the train and val splits", self.root, self._tree())
             self._parts = divide(self.split, pool, test, self._class_counts, self.root)
         return self._parts[split]
 
@@ -245,7 +245,7 @@ class SegmentationData(pl.LightningDataModule):
         if not self.root.is_dir():
             raise FileNotFoundError(f"root: there is no folder {self.root}.\n{self._tree()}")
         pairs, reader = self.split_pairs(split), self.reader()
-        check_files(pairs, reader, f"the {split} split of {self.root}", self._tree())
+        check_files(pairs, reader, f"the {split} split", self.root, self._tree())
         training = split == "train"
         augment = self._augmentation(pairs) if training else None
         cache = self._cache(split, pairs, reader, training)

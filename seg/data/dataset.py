@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
 import cv2
@@ -60,13 +61,14 @@ class Reader:
         return image, labels.apply(mask, pair.mask)
 
 
-def check_files(pairs: Sequence[Pair], reader: Reader, what: str, tree: str) -> None:
+def check_files(pairs: Sequence[Pair], reader: Reader, what: str, root: Path, tree: str) -> None:
     """See that there are files and that all are where they are said to be.
 
     Args:
         pairs: the files.
         reader: how they become pixels.
         what: they are, for the error.
+        root: folder of the data set, for the error.
         tree: what is expected where, for the error.
 
     Raises:
@@ -75,7 +77,7 @@ def check_files(pairs: Sequence[Pair], reader: Reader, what: str, tree: str) -> 
 
     """
     if not pairs:
-        raise ValueError(f"{what} is empty: no image with a mask is listed.\n{tree}")
+        raise ValueError(f"{what} of {root} is empty: no image with a mask is listed.\n{tree}")
     missing = [file for pair in pairs for file in reader.files(pair) if not os.path.isfile(file)]
     if missing:
         shown = "\n  ".join(missing[:5]) + ("\n  …" if len(missing) > 5 else "")
