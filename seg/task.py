@@ -2,6 +2,7 @@
 
 from typing import Any, Self
 
+import numpy as np
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning import LightningModule
@@ -13,6 +14,7 @@ from torch.nn import functional
 from seg import schedules
 from seg.losses import CrossEntropy
 from seg.metrics import SegmentationMetrics
+from seg.mixing import Mixing
 from seg.models.weights import without_weights
 
 FORMAT = 1
@@ -27,6 +29,7 @@ class SegmentationTask(LightningModule):
         loss: scalar from logits and target; cross-entropy where not given.
         optimizer: any optimiser class; AdamW with a rate of 0.001 where not given.
         schedule: learning rate over the run, per optimiser step; constant where not given.
+        mixing: mixes the images of a training batch with each other, such as seg.mixing.CutMix; none where not given.
         decay_norms: apply weight decay to norms and biases too, as older papers did.
         channels_last: keep the network and the images in the channels-last layout.
         compile: train the network compiled by torch.compile; its checkpoints are the same as those of any other.
@@ -54,6 +57,7 @@ class SegmentationTask(LightningModule):
         loss: nn.Module | None = None,
         optimizer: OptimizerCallable | None = None,
         schedule: schedules.Schedule | None = None,
+        mixing: Mixing | None = None,
         decay_norms: bool = False,
         channels_last: bool = True,
         compile: bool = False,
@@ -75,6 +79,9 @@ class SegmentationTask(LightningModule):
         self.loss = loss if loss is not None else CrossEntropy()
         self.build_optimizer: OptimizerCallable = optimizer or default_optimizer
         self.schedule = schedule or schedules.Constant()
+        self.mixing = mixing
+        if mixing is not None:
+            mixing.set_class_names(class_names)
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
         self.val_metrics = SegmentationMetrics(len(class_names), ignore_index)
@@ -114,17 +121,26 @@ class SegmentationTask(LightningModule):
         output = self.net(self.normalize(batch["image"]))
         outputs = [output[0], *output[1]] if isinstance(output, tuple) else [output]
         outputs = [self.to_size(logits, target) for logits in outputs]
-        loss: Tensor = self.loss(outputs[0], target)
-        terms = dict(getattr(self.loss, "last_terms", {}))
+        loss, terms = self.batch_loss(outputs[0], batch)
         for logits in outputs[1:]:
-            term: Tensor = self.loss(logits, target)
-            loss = loss + self.auxiliary_weight * term
-            terms["auxiliary"] = term.detach()
+            auxiliary, _ = self.batch_loss(logits, batch)
+            loss = loss + self.auxiliary_weight * auxiliary
+            terms["auxiliary"] = auxiliary.detach()
         training = stage == "train"
         self.log(f"{stage}/loss", loss, on_step=training, on_epoch=not training, batch_size=len(target), sync_dist=True)
         for name, term in terms.items():
             self.log(f"{stage}/loss/{name}", term, on_step=training, on_epoch=not training, batch_size=len(target))
         return loss, outputs[0]
+
+    def batch_loss(self, logits: Tensor, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss and its named terms; of images that are blends, the same share of those of both masks."""
+        loss, terms = self.loss(logits, batch["mask"]), dict(getattr(self.loss, "last_terms", {}))
+        if "other_mask" in batch:
+            share = batch["share"]
+            loss = share * loss + (1 - share) * self.loss(logits, batch["other_mask"])
+            others = getattr(self.loss, "last_terms", {})
+            terms = {name: share * term + (1 - share) * others[name] for name, term in terms.items()}
+        return loss, terms
 
     @staticmethod
     def to_size(logits: Tensor, target: Tensor) -> Tensor:
@@ -135,7 +151,11 @@ class SegmentationTask(LightningModule):
         return functional.interpolate(logits.float(), target.shape[-2:], mode="bilinear", align_corners=False)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Return the loss of one training batch."""
+        """Return the loss of one training batch, its images mixed where that is asked for."""
+        if self.mixing is not None:
+            # from numbers that name the batch, so that a resumed run draws what the uninterrupted one drew
+            seed = (torch.initial_seed(), self.current_epoch, batch_idx, self.global_rank)
+            batch = self.mixing(batch, np.random.default_rng(seed))
         return self.shared_step(batch, "train")[0]
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:

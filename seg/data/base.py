@@ -1,26 +1,27 @@
 """What all data modules share: splits, loaders, augmentation, classes, cache. A data set adds where its files are."""
 
 import logging
-import os
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import albumentations as A
+import numpy as np
 import pytorch_lightning as pl
-import torch
 from torch.utils.data import DataLoader
 
 from seg.data.augment import Augment
 from seg.data.cache import Cache, disk_folder, fingerprint
 from seg.data.classes import IGNORE, Classes
-from seg.data.counts import pixel_counts
-from seg.data.dataset import Pair, Pairs, Reader, collate, start_worker
+from seg.data.counts import class_counts, pixel_counts
+from seg.data.dataset import Pair, Pairs, Reader, check_files
 from seg.data.images import Labels
-from seg.data.loader import TrainingLoader
-from seg.data.sampling import EvaluationBatches, TrainingOrder
-from seg.data.transforms import IMAGENET_MEAN, IMAGENET_STD, default_augmentation
+from seg.data.loader import TrainingLoader, loading, resized
+from seg.data.presets import prefer_rare, preset
+from seg.data.sampling import EvaluationBatches, Sampling, TrainingOrder, balanced_weights
+from seg.data.splits import Split, divide
+from seg.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 
 logger = logging.getLogger(__name__)
 
@@ -40,9 +41,20 @@ class SegmentationData(pl.LightningDataModule):
             its own size, and that is where the prediction is scored.
         resize_masks: false keeps the masks' own size in training too: the loss is then computed where the score is, and
             `crop` counts pixels of the mask. Worth its time for thin objects, in data whose images have one size.
-        augment: albumentations classes for training, a list of class_path and init_args, which must end in a crop
-            where images differ in size; null is scale 0.5–2, random crop, flip, colour jitter; [] is nothing. Masks
-            are filled with 255; cut-out classes keep the labels that they hide, or ignore them with fill_mask: 255.
+        augment: light, standard (scale 0.5–2, random crop, flip, colour jitter), strong or random; or albumentations
+            classes, a list of class_path and init_args, which must end in a crop where images differ in size; [] is
+            nothing. Masks are filled with 255; cut-out classes keep the labels that they hide, or ignore them with
+            fill_mask: 255.
+        multi_scale: factors, such as [0.75, 1.0, 1.25]; a training batch is resized by one of them, drawn for it.
+        sampling: uniform trains on each image once an epoch; balanced draws classes, all alike, and images with them.
+        rare_crops: share of the training crops that must contain a rare class, of images that have one.
+        rare_classes: names of the rare classes; those with less than half of an equal share of pixels where not given.
+        repeat: times that an epoch goes through the training images; more than 1 for small data sets.
+        val_fraction: share of the images to validate on, stratified by class, instead of the data set's own lists.
+        fold: [k, n] validates the k-th of n such parts (k from 1) and trains on the others; n runs validate on all.
+        group: keeps images of one scene in one part: a regular expression whose first group is the scene in the image's
+            name, a mapping from names to scenes, or a CSV file below root with the columns id and group.
+        split_seed: another one divides the images differently.
         batch_size: images in a batch of one process.
         num_workers: processes that read; auto is one a core, at most 8, shared among the processes that train.
         cache: keep decoded images: none, in ram while the run lasts, or on disk across runs.
@@ -71,7 +83,16 @@ class SegmentationData(pl.LightningDataModule):
         crop: tuple[int, int] = (512, 512),
         resize: tuple[int, int] | None = None,
         resize_masks: bool = True,
-        augment: list[A.BasicTransform | A.BaseCompose] | None = None,
+        augment: list[A.BasicTransform | A.BaseCompose] | str | None = "standard",
+        multi_scale: list[float] | None = None,
+        sampling: Literal["uniform", "balanced"] = "uniform",
+        rare_crops: float = 0.0,
+        rare_classes: list[str] | None = None,
+        repeat: int = 1,
+        val_fraction: float | None = None,
+        fold: tuple[int, int] | None = None,
+        group: str | dict[str, str] | None = None,
+        split_seed: int = 0,
         batch_size: int = 8,
         num_workers: int | Literal["auto"] = "auto",
         cache: Literal["none", "ram", "disk"] = "none",
@@ -86,7 +107,11 @@ class SegmentationData(pl.LightningDataModule):
         self.root = Path(root).expanduser()
         self.class_names, self.class_colors = list(checked.names), [list(color) for color in checked.colors]
         self.labels = Labels(len(checked), label_map)
-        self.crop, self.resize, self.augment = _size("crop", crop), resize and _size("resize", resize), augment
+        self.crop, self.resize = _size("crop", crop), resize and _size("resize", resize)
+        self.augment = augment if isinstance(augment, list) else preset(augment)
+        rare = None if rare_classes is None else tuple(rare_classes)
+        self.sampling = Sampling(sampling, repeat, rare_crops, rare, tuple(multi_scale or ()))
+        self.split = Split(val_fraction, fold, group, split_seed)
         self.resize_masks = resize_masks
         self.batch_size, self.num_workers = _at_least("batch_size", batch_size, 1), num_workers
         if num_workers != "auto":
@@ -100,6 +125,7 @@ class SegmentationData(pl.LightningDataModule):
                 )
         self.seed, self.multiprocessing_context = _at_least("seed", seed or 0, 0), multiprocessing_context
         self.datasets: dict[str, Pairs] = {}
+        self._parts: dict[str, list[Pair]] = {}
 
     @abstractmethod
     def pairs(self, split: str) -> list[Pair]:
@@ -109,6 +135,25 @@ class SegmentationData(pl.LightningDataModule):
             FileNotFoundError: the list of the split is not there.
 
         """
+
+    def pool(self) -> list[Pair]:
+        """Return the files that `val_fraction` and `fold` divide: all that are not for testing."""
+        train = self.pairs("train")
+        try:
+            val = self.pairs("val")
+        except FileNotFoundError:  # nobody needs a list of what is about to be chosen
+            return train
+        return list(dict.fromkeys([*train, *val]))
+
+    def split_pairs(self, split: str) -> list[Pair]:
+        """Return the files of a split, as the data set's lists or `val_fraction` and `fold` have it."""
+        if split == "test" or not self.split.divides:
+            return self.pairs(split)
+        if not self._parts:
+            pool, test = self.pool(), self.pairs("test") if self.has_test() else []
+            check_files(pool, self.reader(), "the train and val splits", self.root, self._tree())
+            self._parts = divide(self.split, pool, test, self._class_counts, self.root)
+        return self._parts[split]
 
     def reader(self) -> Reader:
         """Return how this data set's files become pixels."""
@@ -143,10 +188,16 @@ class SegmentationData(pl.LightningDataModule):
         """Return for each class its pixels in the training split, and those of the images that contain it."""
         return pixel_counts(self.datasets["train"].pairs, self.labels, self.reader(), self.root)
 
+    def _class_counts(self, pairs: Sequence[Pair]) -> np.ndarray:
+        """Return the pixels of each class, 255 not counted, in each of some files: (files, classes)."""
+        return class_counts(pairs, self.labels, self.reader(), self.root)[:, :-1]
+
     def train_dataloader(self) -> DataLoader[Any]:
         """Return shuffled, augmented batches; the incomplete last one is left out unless it is the only one."""
         dataset = self.datasets["train"]
-        order = TrainingOrder(len(dataset), self.seed, *self._rank())
+        balanced = self.sampling.images == "balanced"
+        weights = balanced_weights(self._class_counts(dataset.pairs)) if balanced else None
+        order = TrainingOrder(len(dataset), self.seed, *self._rank(), self.sampling.repeat, weights)
         return TrainingLoader(
             dataset,
             batch_size=self.batch_size,
@@ -171,21 +222,13 @@ class SegmentationData(pl.LightningDataModule):
         return DataLoader(dataset, batch_sampler=batches, **self._loading())
 
     def _loading(self) -> dict[str, Any]:
-        if isinstance(self.num_workers, int):
-            workers = self.num_workers
-        else:
-            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-            workers = min(cores // self._local_processes(), 8) if cores > 1 else 0
-        return {
-            "num_workers": workers,
-            "collate_fn": collate,
-            "worker_init_fn": start_worker,
-            "persistent_workers": workers > 0,
-            "pin_memory": torch.cuda.is_available(),
-            "multiprocessing_context": self.multiprocessing_context if workers else None,
-            # a stream of its own: making an iterator must not move the one that dropout draws from
-            "generator": torch.Generator().manual_seed(self.seed),
-        }
+        return loading(self.num_workers, self._local_processes(), self.multiprocessing_context, self.seed)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Resize a training batch where `multi_scale` asks for it, by one factor in all processes."""
+        if self.trainer is None or not self.trainer.training:
+            return batch
+        return resized(batch, self.sampling.factor(self.seed, self.trainer.current_epoch, self._batches_done()))
 
     def _batches_done(self) -> int:
         """Return the batches of the current epoch that a resumed run has behind it, 0 at the start of any other."""
@@ -201,26 +244,19 @@ class SegmentationData(pl.LightningDataModule):
         """Build a split's data set, its files looked for, its cache laid out."""
         if not self.root.is_dir():
             raise FileNotFoundError(f"root: there is no folder {self.root}.\n{self._tree()}")
-        pairs = self.pairs(split)
-        if not pairs:
-            raise ValueError(
-                f"the {split} split of {self.root} is empty: no image with a mask is listed.\n{self._tree()}"
-            )
-        reader = self.reader()
-        missing = [file for pair in pairs for file in reader.files(pair) if not os.path.isfile(file)]
-        if missing:
-            shown = "\n  ".join(missing[:5]) + ("\n  …" if len(missing) > 5 else "")
-            raise FileNotFoundError(
-                f"{len(missing)} files of the {split} split are missing:\n  {shown}\n"
-                f"Complete the data set or take them out of the list.\n{self._tree()}"
-            )
+        pairs, reader = self.split_pairs(split), self.reader()
+        check_files(pairs, reader, f"the {split} split", self.root, self._tree())
         training = split == "train"
-        augment = None
-        if training:
-            chosen = default_augmentation(self.crop, self.mean) if self.augment is None else self.augment
-            augment = Augment(chosen, self.seed)
+        augment = self._augmentation(pairs) if training else None
         cache = self._cache(split, pairs, reader, training)
         return Pairs(pairs, self.labels, reader, augment, self.resize, cache, self.resize_masks)
+
+    def _augmentation(self, pairs: Sequence[Pair]) -> Augment:
+        chosen = self.augment if isinstance(self.augment, list) else self.augment(self.crop, self.mean)
+        if self.sampling.rare_crops:
+            rare = self.sampling.rare_labels(self._class_counts(pairs), self.class_names)
+            prefer_rare(chosen, rare, self.sampling.rare_crops)
+        return Augment(chosen, self.seed)
 
     def _cache(self, split: str, pairs: Sequence[Pair], reader: Reader, training: bool) -> Cache | None:
         if self.cache == "none":

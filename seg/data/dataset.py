@@ -1,7 +1,9 @@
 """From lists of files to batches: the data sets that workers hold, and how their samples become a batch."""
 
+import os
 import signal
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
 import cv2
@@ -57,6 +59,32 @@ class Reader:
         image, mask = self.image(pair), self.mask(pair)
         refuse_two_sizes(image, mask, pair.image, pair.mask)
         return image, labels.apply(mask, pair.mask)
+
+
+def check_files(pairs: Sequence[Pair], reader: Reader, what: str, root: Path, tree: str) -> None:
+    """See that there are files and that all are where they are said to be.
+
+    Args:
+        pairs: the files.
+        reader: how they become pixels.
+        what: they are, for the error.
+        root: folder of the data set, for the error.
+        tree: what is expected where, for the error.
+
+    Raises:
+        FileNotFoundError: some are not there.
+        ValueError: there are none at all.
+
+    """
+    if not pairs:
+        raise ValueError(f"{what} of {root} is empty: no image with a mask is listed.\n{tree}")
+    missing = [file for pair in pairs for file in reader.files(pair) if not os.path.isfile(file)]
+    if missing:
+        shown = "\n  ".join(missing[:5]) + ("\n  …" if len(missing) > 5 else "")
+        raise FileNotFoundError(
+            f"{len(missing)} files of {what} are missing:\n  {shown}\n"
+            f"Complete the data set or take them out of the list.\n{tree}"
+        )
 
 
 class Sample(TypedDict):

@@ -15,6 +15,9 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 """ImageNet's mean and standard deviation, of pixel values 0..255; what pretrained encoders expect."""
 
 
+_TRIES = 10
+
+
 class RandomScaleCrop(A.DualTransform):  # type: ignore[misc]
     """Scale by a random factor and cut out a random window, where needed padded: with `fill`, and the mask with 255.
 
@@ -26,9 +29,13 @@ class RandomScaleCrop(A.DualTransform):  # type: ignore[misc]
         scale: smallest and largest factor; halving is as likely as doubling (uniform in the logarithm).
         fill: colour of the padding, 0..255 a channel; ImageNet's mean by default, which normalises to about 0.
         p: probability of scaling; the window is cut in any case.
+        rare_labels: labels that a share of the windows must contain, where the mask has one.
+        rare_share: that share.
+        cat_max_ratio: largest share of one class among a window's labelled pixels; windows above are drawn anew, up to
+            ten times (MMSegmentation's recipe of 0.75). It does not bind the windows that must contain a rare label.
 
     Raises:
-        ValueError: a window without pixels, or factors that are not positive and in order.
+        ValueError: a window without pixels, factors that are not positive and in order, or a share out of 0..1.
 
     """
 
@@ -39,8 +46,11 @@ class RandomScaleCrop(A.DualTransform):  # type: ignore[misc]
         height: int,
         width: int,
         scale: tuple[float, float] = (0.5, 2.0),
-        fill: tuple[int, int, int] = (124, 116, 104),
+        fill: tuple[int, ...] = (124, 116, 104),
         p: float = 1.0,
+        rare_labels: Sequence[int] = (),
+        rare_share: float = 0.0,
+        cat_max_ratio: float = 1.0,
     ) -> None:
         super().__init__(p=1.0)
         if height < 1 or width < 1:
@@ -48,7 +58,10 @@ class RandomScaleCrop(A.DualTransform):  # type: ignore[misc]
         if not 0 < scale[0] <= scale[1]:
             raise ValueError(f"scale: {tuple(scale)} must be positive, the smaller factor first")
         self.height, self.width, self.fill_mask = height, width, IGNORE
+        if not (0 <= rare_share <= 1 and 0 < cat_max_ratio <= 1):
+            raise ValueError(f"rare_share: {rare_share} and cat_max_ratio: {cat_max_ratio} must be shares, 0 to 1")
         self.scale, self.fill, self.scale_p = (float(scale[0]), float(scale[1])), tuple(fill), p
+        self.rare_labels, self.rare_share, self.cat_max_ratio = list(rare_labels), rare_share, cat_max_ratio
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         """Draw the factor and the window."""
@@ -56,9 +69,61 @@ class RandomScaleCrop(A.DualTransform):  # type: ignore[misc]
         low, high = self.scale
         factor = low * (high / low) ** random.random() if random.random() < self.scale_p else 1.0
         height, width = params["shape"][:2]
-        rows, target_rows, top = self._window(height, self.height, factor, random.random())
-        columns, target_columns, left = self._window(width, self.width, factor, random.random())
-        return {"source": (*rows, *columns), "target": (target_rows, target_columns), "offset": (top, left)}
+        if self.rare_labels and random.random() < self.rare_share:
+            rare = self._window_with_rare_label(data["mask"], factor)
+            if rare is not None:
+                return rare
+        for _ in range(_TRIES):
+            rows, target_rows, top = self._window(height, self.height, factor, random.random())
+            columns, target_columns, left = self._window(width, self.width, factor, random.random())
+            window = {"source": (*rows, *columns), "target": (target_rows, target_columns), "offset": (top, left)}
+            if self.cat_max_ratio == 1 or self._varied(data["mask"][slice(*rows), slice(*columns)]):
+                break
+        return window
+
+    def _varied(self, mask: np.ndarray) -> bool:
+        """Tell whether no class takes more than `cat_max_ratio` of the labelled pixels."""
+        counts = cv2.calcHist([np.ascontiguousarray(mask)], [0], None, [IGNORE], [0, IGNORE])
+        return bool(counts.max() <= self.cat_max_ratio * counts.sum() > 0)
+
+    def _window_with_rare_label(self, mask: np.ndarray, factor: float) -> dict[str, Any] | None:
+        """Draw a window in which a pixel of a rare label is still there after scaling; None where the mask has none."""
+        random = self.py_random
+        for label in random.sample(self.rare_labels, len(self.rare_labels)):
+            found = np.flatnonzero(mask == label)
+            if len(found):
+                break
+        else:
+            return None
+        # Made smaller, a mask loses pixels, and with them all of a thin object: at its own size none is lost.
+        for tried in (*[factor] * _TRIES, 1.0):
+            row, column = divmod(int(found[int(random.random() * len(found))]), mask.shape[1])
+            rows = self._window_around(row, mask.shape[0], self.height, tried, random.random())
+            columns = self._window_around(column, mask.shape[1], self.width, tried, random.random())
+            if rows is not None and columns is not None:
+                return {
+                    "source": (*rows[0], *columns[0]),
+                    "target": (rows[1], columns[1]),
+                    "offset": (rows[2], columns[2]),
+                }
+        raise AssertionError("at its own size every pixel lies in some window")
+
+    @classmethod
+    def _window_around(
+        cls, pixel: int, length: int, target: int, factor: float, where: float
+    ) -> tuple[tuple[int, int], int, int] | None:
+        """Return one of the windows of `_window` that keep a pixel, or None where scaling loses it in all of them."""
+        (first, last), scaled, padded = cls._window(length, target, factor, where)
+        kept = last - first
+        # which of its pixels a window keeps, asked of the function that will scale it
+        line = np.arange(kept, dtype=np.float32)[None]
+        kept_pixels = cv2.resize(line, (scaled, 1), interpolation=cv2.INTER_NEAREST_EXACT)[0].astype(int)
+        firsts = np.unique(pixel - kept_pixels)
+        firsts = firsts[(firsts >= 0) & (firsts <= length - kept)]
+        if not len(firsts):
+            return None
+        first = int(firsts[int(where * len(firsts))])
+        return (first, first + kept), scaled, padded
 
     @staticmethod
     def _window(length: int, target: int, factor: float, where: float) -> tuple[tuple[int, int], int, int]:

@@ -2,7 +2,7 @@ import numpy as np
 from PIL import Image
 
 from seg.convert.palette import voc_colors, write_indexed
-from seg.data.counts import pixel_counts
+from seg.data.counts import class_counts, pixel_counts
 from seg.data.dataset import Pair, Reader
 from seg.data.images import Labels
 
@@ -30,3 +30,21 @@ def test_a_label_map_is_applied_before_counting(tmp_path):
     pairs = write(tmp_path, [[[0, 1], [2, 2]]])
     assert pixel_counts(pairs, Labels(2, {2: 1}), Reader(), tmp_path) == ([1, 3], [4, 4])
     assert pixel_counts(pairs, Labels(2, {2: 255}), Reader(), tmp_path) == ([1, 1], [4, 4])
+
+
+def test_each_mask_is_counted_alone_and_once_whatever_split_it_is_in(tmp_path):
+    pairs = write(tmp_path, [[[0, 0, 1], [255, 255, 1]], [[0, 2, 2], [2, 2, 2]], [[255, 255]]])
+    read = []
+
+    class Counting(Reader):
+        def mask(self, pair):
+            read.append(pair.id)
+            return super().mask(pair)
+
+    assert class_counts(pairs[:2], Labels(3), Counting(), tmp_path).tolist() == [[2, 2, 0, 2], [1, 0, 5, 0]]
+    assert class_counts(pairs[::-1], Labels(3), Counting(), tmp_path).tolist() == [
+        [0, 0, 0, 2],
+        [1, 0, 5, 0],
+        [2, 2, 0, 2],
+    ]
+    assert sorted(read) == ["0", "1", "2"]

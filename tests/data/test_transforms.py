@@ -1,6 +1,8 @@
 import albumentations as A
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from seg.data.augment import Augment
 from seg.data.transforms import FastColorJitter, RandomScaleCrop, color_matrix, default_augmentation
@@ -114,3 +116,76 @@ def test_grey_stays_grey_under_hue_and_saturation():
 def test_the_default_is_scale_crop_flip_and_jitter():
     kinds = [type(transform) for transform in default_augmentation((4, 5))]
     assert kinds == [RandomScaleCrop, A.HorizontalFlip, FastColorJitter]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    crop=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    scale=st.sampled_from([(0.1, 0.3), (0.5, 2.0), (1.0, 1.0), (3.0, 5.0)]),
+    where=st.tuples(st.floats(0, 0.999), st.floats(0, 0.999)),
+    position=st.integers(0, 5),
+)
+def test_a_crop_that_must_contain_a_rare_class_does_even_of_a_single_pixel(size, crop, scale, where, position):
+    transform = RandomScaleCrop(*crop, scale=scale, rare_labels=[7, 9], rare_share=1.0)
+    augment = Augment.__new__(Augment)  # the probing is tested elsewhere and takes its time
+    augment.transforms, augment.seed = [transform], 0
+    mask = np.zeros(size, np.uint8)
+    mask[int(where[0] * size[0]), int(where[1] * size[1])] = 9
+    image, new = augment(np.repeat(mask[..., None], 3, 2), mask, 0, position)
+    assert image.shape == (*crop, 3)
+    assert new.shape == crop
+    assert (new == 9).any()
+    assert set(np.unique(new)) <= {0, 9, 255}
+
+
+def test_image_and_mask_show_the_same_place_around_a_rare_class():
+    image = coordinates(120, 160)
+    mask = np.minimum(image[..., 1], 254)
+    augment = Augment([RandomScaleCrop(60, 80, rare_labels=[3, 80, 158], rare_share=1.0)])
+    for position in range(40):
+        new, new_mask = augment(image, mask, 0, position)
+        inside = new_mask != 255
+        assert np.abs(new[..., 1].astype(int) - new_mask)[inside].max() <= 2
+
+
+def test_the_share_of_crops_with_a_rare_class_is_the_one_asked_for_and_its_place_varies():
+    mask = np.zeros((200, 300), np.uint8)
+    mask[150, 220], mask[20, 20] = 5, 6
+    image = np.zeros((200, 300, 3), np.uint8)
+    augment = Augment([RandomScaleCrop(20, 20, scale=(1.0, 1.0), rare_labels=[5, 6], rare_share=0.4)])
+    crops = [augment(image, mask, 0, position)[1] for position in range(600)]
+    found = {label: [np.argwhere(crop == label)[0] for crop in crops if (crop == label).any()] for label in (5, 6)}
+    # a crop that is drawn freely contains one of them with a chance of 400 / 50,000 each
+    assert (len(found[5]) + len(found[6])) / 600 == pytest.approx(0.41, abs=0.05)
+    assert 0.35 < len(found[5]) / (len(found[5]) + len(found[6])) < 0.65
+    for places in found.values():
+        assert np.std(places, axis=0).min() > 4  # of a uniform place in 20 pixels: 5.8
+    plain = Augment([RandomScaleCrop(20, 20, scale=(1.0, 1.0), rare_labels=[8], rare_share=1.0)])
+    assert plain(image, mask, 0, 0)[1].shape == (20, 20)  # an image without the class is cropped as always
+
+
+def test_windows_of_one_class_are_drawn_anew():
+    mask = np.zeros((100, 100), np.uint8)
+    mask[:, 60:] = 1
+    mask[:10] = 255
+    image = np.zeros((100, 100, 3), np.uint8)
+
+    def shares(limit):
+        augment = Augment([RandomScaleCrop(30, 30, scale=(1.0, 1.0), cat_max_ratio=limit)])
+        for position in range(200):
+            crop = augment(image, mask, 0, position)[1]
+            counts = np.bincount(crop[crop != 255], minlength=2)
+            yield counts.max() / counts.sum()
+
+    assert np.mean([share > 0.75 for share in shares(1.0)]) > 0.5
+    assert np.mean([share > 0.75 for share in shares(0.75)]) < 0.2  # 10 windows may all fail
+    flat = Augment([RandomScaleCrop(30, 30, cat_max_ratio=0.5)])
+    assert flat(image, np.full((100, 100), 255, np.uint8), 0, 0)[1].shape == (30, 30)
+
+
+def test_shares_out_of_range_are_refused():
+    with pytest.raises(ValueError, match=r"rare_share: 1\.5"):
+        RandomScaleCrop(5, 5, rare_share=1.5)
+    with pytest.raises(ValueError, match=r"cat_max_ratio: 0\.0"):
+        RandomScaleCrop(5, 5, cat_max_ratio=0.0)
