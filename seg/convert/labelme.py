@@ -79,10 +79,9 @@ def convert(
     aliases = dict(_alias(text) for text in alias)
     sources = read_sources(src, without=out)
     drawing = checked_drawing(line_width, point_radius, hole_label, order[0] if len(order) == 1 else order)
-    if labels is not None:
-        names, found = read_labels(labels), False
-    else:
-        names, found = sources.classes(drawing, aliases)
+    listed = labels or sources.root / "labels.txt"
+    found = labels is None and not listed.is_file()
+    names = sources.found(drawing, aliases) if found else read_labels(listed)
     values = label_values(names, aliases)
     check_order(drawing, values)
     sources.refuse_unknown(values, drawing)
@@ -100,12 +99,12 @@ def convert(
     stems = {path: flat_name(path, sources.root) for path in made}
     for split, files in splits.items():
         if split != "test" or files:
-            lines = [stems[path] for path in files if path in made]
-            _write(out / "ImageSets" / "Segmentation" / f"{split}.txt", "".join(f"{name}\n" for name in lines))
+            made_names = [stems[path] for path in files if path in made]
+            _write(out / "ImageSets" / "Segmentation" / f"{split}.txt", "".join(f"{name}\n" for name in made_names))
     _write(out / "labels.txt", "".join(f"{name}\n" for name in [IGNORE_LABEL, *names]))
-    listed = "".join(f"      - {json.dumps(name, ensure_ascii=False)}\n" for name in names)
+    lines = "".join(f"      - {json.dumps(name, ensure_ascii=False)}\n" for name in names)
     text = "# python train.py --config voc_unet.yaml --config data.yaml --data.root <this folder>\n"
-    _write(out / "data.yaml", f"{text}data:\n  class_path: seg.data.VOC\n  init_args:\n    classes:\n{listed}")
+    _write(out / "data.yaml", f"{text}data:\n  class_path: seg.data.VOC\n  init_args:\n    classes:\n{lines}")
     return summary, "images with masks"
 
 

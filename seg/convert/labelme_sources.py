@@ -1,18 +1,30 @@
 """All labelme files of a folder: read, their images found, their labels listed, before anything is drawn."""
 
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from seg.convert.labelme_file import Annotation, NotLabelme, embedded_head, plain, read_annotation
-from seg.convert.labelme_images import Frame, Tree, find_image
-from seg.convert.labelme_labels import found_classes, instances, read_labels, refuse_unknown
+from seg.convert.labelme_file import (
+    Annotation,
+    NotLabelme,
+    embedded_head,
+    embedded_image,
+    open_image,
+    plain,
+    read_annotation,
+)
+from seg.convert.labelme_images import Frame, Tree, find_image, frame_of
+from seg.convert.labelme_labels import found_classes, instances, refuse_unknown
 from seg.convert.labelme_shapes import Drawing, draw_shapes
+from seg.data.images import read_image
 
 logger = logging.getLogger(__name__)
+
+_ENDS = (b"\xff\xd9", b"IEND\xaeB`\x82")  # of whole JPEG and PNG files
 
 
 class Source(NamedTuple):
@@ -31,21 +43,14 @@ class Sources(NamedTuple):
     skipped: dict[Path, str]
     bad: dict[Path, str]
 
-    def classes(self, drawing: Drawing, aliases: Mapping[str, str]) -> tuple[list[str], bool]:
-        """Return the class list that lies in the root, or the one found in the data, and whether it was found.
-
-        Raises:
-            ValueError: no class, or too many.
-
-        """
-        if (path := self.root / "labels.txt").is_file():
-            return read_labels(path), False
+    def found(self, drawing: Drawing, aliases: Mapping[str, str]) -> list[str]:
+        """Return the class list that the data itself gives; see `seg.convert.labelme_labels.found_classes`."""
         used = {shape.label for source in self.good for shape in source.annotation.shapes} - {drawing.hole_label}
         meant = {plain(label): plain(other) for label, other in aliases.items()}
         names = found_classes(self.root, {meant.get(label, label) for label in used})
         if advice := instances(names):
             logger.warning("%s: every label is a class of its own. %s", self.root, advice)
-        return names, True
+        return names
 
     def refuse_unknown(self, values: Mapping[str, int], drawing: Drawing) -> None:
         """Refuse labels that have no value; see `seg.convert.labelme_labels.refuse_unknown`."""
@@ -55,6 +60,38 @@ class Sources(NamedTuple):
                 if shape.label not in values and shape.label != drawing.hole_label:
                     uses.setdefault(shape.label, []).append(source.annotation.path)
         refuse_unknown(uses, values)
+
+    def drawn(self, values: Mapping[str, int], drawing: Drawing) -> "Sources":
+        """Draw every mask once; return the sources with those that cannot be drawn among the bad."""
+        checked = Sources(self.root, [], self.skipped, dict(self.bad))
+        for source in self.good:
+            try:
+                if source.image is None:
+                    frame = Frame(embedded_head(source.annotation)[1])
+                else:
+                    frame, _ = frame_of(source.annotation, source.image)
+                draw_mask(source.annotation, frame, values, drawing)
+                checked.good.append(source)
+            except (ValueError, OSError) as error:
+                checked.bad[source.annotation.path] = _without(source.annotation.path, error)
+        return checked
+
+    def without_bad(self, skip_bad: bool) -> "Sources":
+        """Return the sources that can be used, with a warning about the others where that is allowed.
+
+        Raises:
+            ValueError: listing every file that cannot be used with its reason.
+
+        """
+        if self.bad:
+            listed = "\n  ".join(f"{path}: {reason}" for path, reason in sorted(self.bad.items()))
+            if not skip_bad:
+                raise ValueError(
+                    f"{len(self.bad)} annotations in {self.root} cannot be used; correct them, take them out, or leave "
+                    f"them out with skip_bad: true\n  {listed}"
+                )
+            logger.warning("%d annotations in %s are left out:\n  %s", len(self.bad), self.root, listed)
+        return self._replace(bad={})
 
 
 def read_sources(root: Path, without: Path | None = None) -> Sources:
@@ -74,8 +111,7 @@ def read_sources(root: Path, without: Path | None = None) -> Sources:
         try:
             annotation = read_annotation(path)
             image, notes = find_image(annotation, tree)
-            if image is None:
-                embedded_head(annotation)
+            _refuse_truncated(annotation, image)
             sources.good.append(Source(annotation, image, notes))
         except NotLabelme as error:
             sources.skipped[path] = _without(path, error)
@@ -103,6 +139,27 @@ def draw_mask(annotation: Annotation, frame: Frame, values: Mapping[str, int], d
         return frame.upright(draw_shapes(annotation.shapes, frame.size, values, drawing, annotation.path))
     except KeyError as error:
         raise ValueError(f"{annotation.path}: label {error} is not in the class list") from error
+
+
+def _refuse_truncated(annotation: Annotation, image: Path | None) -> None:
+    """Refuse an image that is damaged or ends too early; only one whose end is not the usual one is decoded."""
+    if image is None:
+        data = embedded_image(annotation)
+        tail = data[-12:]
+    else:
+        with open(image, "rb") as file:
+            file.seek(max(0, os.stat(image).st_size - 12))
+            tail = file.read()
+    if tail.endswith(_ENDS):
+        if image is None:
+            embedded_head(annotation)
+    elif image is not None:
+        read_image(image)
+    else:
+        try:
+            open_image(data, "imageData").load()
+        except (OSError, SyntaxError, ValueError) as error:
+            raise ValueError(f"{annotation.path}: imageData is damaged or incomplete ({error})") from error
 
 
 def _without(path: Path, error: Exception) -> str:

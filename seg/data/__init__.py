@@ -8,12 +8,13 @@ from seg.data.classes import IGNORE, Classes
 if TYPE_CHECKING:
     from seg.data.base import SegmentationData
     from seg.data.camvid import CamVid
+    from seg.data.labelme import Labelme
     from seg.data.shapes import Shapes
     from seg.data.voc import VOC
 
-__all__ = ["IGNORE", "VOC", "CamVid", "Classes", "SegmentationData", "Shapes"]
+__all__ = ["IGNORE", "VOC", "CamVid", "Classes", "Labelme", "SegmentationData", "Shapes"]
 
-_HOMES = {"SegmentationData": "base", "CamVid": "camvid", "Shapes": "shapes", "VOC": "voc"}
+_HOMES = {"SegmentationData": "base", "CamVid": "camvid", "Labelme": "labelme", "Shapes": "shapes", "VOC": "voc"}
 
 
 def __dir__() -> list[str]:
