@@ -89,7 +89,7 @@ class Frame(NamedTuple):
 
     def upright(self, mask: np.ndarray) -> np.ndarray:
         """Return a mask, uint8 (H, W), as the image is seen."""
-        return mask if self.turn == 1 else np.asarray(Image.fromarray(mask).transpose(_TURNS[self.turn]))
+        return mask if self.turn == 1 else np.array(Image.fromarray(mask).transpose(_TURNS[self.turn]))
 
 
 def find_image(annotation: Annotation, tree: Tree) -> tuple[Path | None, list[str]]:

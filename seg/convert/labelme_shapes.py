@@ -113,7 +113,7 @@ def draw_shapes(
         for hole in holes[index]:
             _paint(stencil, cut, shapes[hole], 0, drawing, f"{where}: shape {hole + 1}")
         image.paste(value, (0, 0), stencil)
-    return np.asarray(image)
+    return np.array(image)
 
 
 def area(shape: Shape, drawing: Drawing) -> float:

@@ -85,7 +85,7 @@ class Sources(NamedTuple):
         """
         if self.bad:
             listed = "\n  ".join(f"{path}: {reason}" for path, reason in sorted(self.bad.items()))
-            if not skip_bad:
+            if not skip_bad or not self.good:
                 raise ValueError(
                     f"{len(self.bad)} annotations in {self.root} cannot be used; correct them, take them out, or leave "
                     f"them out with skip_bad: true\n  {listed}"

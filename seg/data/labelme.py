@@ -150,7 +150,7 @@ class Labelme(SegmentationData):
         return self._pairs
 
     def _read(self, root: Path) -> Sources:
-        """Read all files of the root; the bad ones are an error, or a warning."""
+        """Read all files of the root and say what was odd about them."""
         try:
             sources = read_sources(root)
         except FileNotFoundError as error:
@@ -160,7 +160,7 @@ class Labelme(SegmentationData):
         for source in sources.good:
             for note in source.notes:
                 logger.warning("%s: %s", source.annotation.path, note)
-        return sources.without_bad(self.skip_bad)
+        return sources if sources.good else sources.without_bad(self.skip_bad)
 
     def _pair(self, source: Source) -> Pair:
         path = source.annotation.path
