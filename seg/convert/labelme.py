@@ -89,7 +89,7 @@ def convert(
         write_found(sources.root, names)
     splits = split_files([source.annotation.path for source in sources.good], sources.root, val_fraction, seed)
 
-    jobs = [_job(source, sources.root, out, values, drawing, len(names)) for source in sources.good]
+    jobs = [job_for(source, sources.root, out, values, drawing, len(names)) for source in sources.good]
     settings = {"drawing": drawing._asdict(), "values": values}
     few = workers is None and len(jobs) <= FEW
     summary = convert_all(jobs, convert_one, out, settings, 0 if few else workers, overwrite)
@@ -138,7 +138,8 @@ def convert_one(job: Job) -> list[str]:
     return notes
 
 
-def _job(source: Source, root: Path, out: Path, values: Mapping[str, int], drawing: Drawing, classes: int) -> Job:
+def job_for(source: Source, root: Path, out: Path, values: Mapping[str, int], drawing: Drawing, classes: int) -> Job:
+    """Return what `convert_one` does for an annotation: the files it reads and writes, and how it draws."""
     path = source.annotation.path
     if source.image is None:
         suffix = f".{embedded_head(source.annotation)[0]}".replace(".jpeg", ".jpg")

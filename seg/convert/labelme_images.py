@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from seg.convert.labelme_file import Annotation, embedded_head, plain
-from seg.data.images import IMAGE_SUFFIXES, ORIENTATION, Size, read_size
+from seg.data.images import IMAGE_SUFFIXES, Size, read_size
 
 _TURNS = {
     5: Image.Transpose.TRANSPOSE,
@@ -205,11 +205,15 @@ def _agrees(annotation: Annotation, image: Path) -> bool:
 
 def orientation(image: Path) -> int:
     """Return an image's EXIF orientation: 1 is upright, 5 to 8 swap height and width."""
-    with Image.open(image) as opened:
+    try:
+        opened = Image.open(image)
+    except UnidentifiedImageError:
+        return 1  # of a kind that Pillow does not read, and without EXIF
+    with opened:
         # Pillow turns a TIFF itself, and looking for EXIF in a PNG decodes it.
         if opened.format == "TIFF" or (opened.format == "PNG" and "exif" not in opened.info):
             return 1
-        return int(opened.getexif().get(ORIENTATION, 1))
+        return int(opened.getexif().get(ExifTags.Base.Orientation, 1))
 
 
 def _walk(root: Path, without: Path | None) -> Iterator[tuple[Path, list[str]]]:

@@ -20,7 +20,6 @@ from seg.convert.labelme_file import (
 from seg.convert.labelme_images import Frame, Tree, find_image, frame_of
 from seg.convert.labelme_labels import found_classes, instances, refuse_unknown
 from seg.convert.labelme_shapes import Drawing, draw_shapes
-from seg.data.images import read_image
 
 logger = logging.getLogger(__name__)
 
@@ -109,10 +108,7 @@ def read_sources(root: Path, without: Path | None = None) -> Sources:
     sources = Sources(tree.root, [], {}, {})
     for path in tree.files:
         try:
-            annotation = read_annotation(path)
-            image, notes = find_image(annotation, tree)
-            _refuse_truncated(annotation, image)
-            sources.good.append(Source(annotation, image, notes))
+            sources.good.append(read_source(path, tree))
         except NotLabelme as error:
             sources.skipped[path] = _without(path, error)
         except (ValueError, OSError) as error:
@@ -120,6 +116,20 @@ def read_sources(root: Path, without: Path | None = None) -> Sources:
     if not sources.good and not sources.bad:
         raise FileNotFoundError(f"there is no labelme annotation (*.json with `shapes`) below {root}")
     return sources
+
+
+def read_source(path: Path, tree: Tree) -> Source:
+    """Read an annotation and find its image.
+
+    Raises:
+        NotLabelme: valid JSON that is no annotation.
+        ValueError: it cannot be used; naming the file.
+
+    """
+    annotation = read_annotation(path)
+    image, notes = find_image(annotation, tree)
+    _refuse_truncated(annotation, image)
+    return Source(annotation, image, notes)
 
 
 def draw_mask(annotation: Annotation, frame: Frame, values: Mapping[str, int], drawing: Drawing) -> np.ndarray:
@@ -142,24 +152,25 @@ def draw_mask(annotation: Annotation, frame: Frame, values: Mapping[str, int], d
 
 
 def _refuse_truncated(annotation: Annotation, image: Path | None) -> None:
-    """Refuse an image that is damaged or ends too early; only one whose end is not the usual one is decoded."""
+    """Refuse a JPEG or PNG that ends too early; only one whose last bytes are not the usual ones is decoded."""
     if image is None:
         data = embedded_image(annotation)
-        tail = data[-12:]
-    else:
+        where = f"{annotation.path}: imageData"
+        embedded_head(annotation)
+    elif image.suffix.lower() in (".jpg", ".jpeg", ".png"):
         with open(image, "rb") as file:
-            file.seek(max(0, os.stat(image).st_size - 12))
-            tail = file.read()
-    if tail.endswith(_ENDS):
-        if image is None:
-            embedded_head(annotation)
-    elif image is not None:
-        read_image(image)
+            file.seek(-min(12, os.fstat(file.fileno()).st_size), os.SEEK_END)
+            if (data := file.read()).endswith(_ENDS):
+                return
+            file.seek(0)
+            data, where = file.read(), f"image {image}"
     else:
+        return
+    if not data.endswith(_ENDS):
         try:
-            open_image(data, "imageData").load()
+            open_image(data, where).load()
         except (OSError, SyntaxError, ValueError) as error:
-            raise ValueError(f"{annotation.path}: imageData is damaged or incomplete ({error})") from error
+            raise ValueError(f"{where} is damaged or incomplete ({error})") from error
 
 
 def _without(path: Path, error: Exception) -> str:

@@ -21,6 +21,8 @@ from seg.files import replacing
 
 logger = logging.getLogger(__name__)
 
+_SHOWN = 10
+
 
 class LabelmeReader(Reader):
     """Draw the masks of annotations as they are read.
@@ -157,9 +159,10 @@ class Labelme(SegmentationData):
             raise FileNotFoundError(f"root: {error}.\n{self.tree.format(root=root)}") from error
         for path, reason in sources.skipped.items():
             logger.warning("%s is left out: %s", path, reason)
-        for source in sources.good:
-            for note in source.notes:
-                logger.warning("%s: %s", source.annotation.path, note)
+        notes = [f"{source.annotation.path}: {note}" for source in sources.good for note in source.notes]
+        if notes:
+            rest = [f"… ({len(notes)} in all)"] if len(notes) > _SHOWN else []
+            logger.warning("odd, but used:\n  %s", "\n  ".join(notes[:_SHOWN] + rest))
         return sources if sources.good else sources.without_bad(self.skip_bad)
 
     def _pair(self, source: Source) -> Pair:
