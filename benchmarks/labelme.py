@@ -22,7 +22,7 @@ import numpy as np
 
 from seg.convert.labelme import convert_one, job_for
 from seg.convert.labelme_file import read_annotation
-from seg.convert.labelme_images import Tree, find_image, frame_of
+from seg.convert.labelme_images import Tree, find_image
 from seg.convert.labelme_labels import label_values, read_labels
 from seg.convert.labelme_shapes import Drawing, draw_shapes
 from seg.convert.labelme_sources import read_source, read_sources
@@ -66,8 +66,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         out = Path(place)
         for source in sources.good:
-            path, image = source.annotation.path, source.image
-            if image is None:
+            path, frame = source.annotation.path, source.frame
+            if frame is None:
                 continue
 
             def ours() -> None:
@@ -75,14 +75,12 @@ def main() -> None:
                 convert_one(job_for(again, sources.root, out, values, drawing, len(names)))
 
             def drawing_alone() -> np.ndarray:
-                frame, _ = frame_of(source.annotation, image)  # noqa: B023
                 return draw_shapes(source.annotation.shapes, frame.size, values, drawing, path)  # noqa: B023
 
-            frame, _ = frame_of(source.annotation, image)
             runs: dict[str, Callable[[], object]] = {
                 "seg: JSON to PNG, image copied": ours,
                 "seg: reading and finding the image": lambda: find_image(read_annotation(path), tree),  # noqa: B023
-                "seg: drawing": lambda: draw_shapes(source.annotation.shapes, frame.size, values, drawing, path),  # noqa: B023
+                "seg: drawing": drawing_alone,
             }
             if peer is not None:
                 ids = {name: -1 if value == 255 else value for name, value in values.items()}

@@ -122,7 +122,7 @@ def convert_one(job: Job) -> list[str]:
         if source.image is None:
             temporary.write_bytes(embedded_image(source.annotation))
         image = source.image or temporary
-        frame, _ = frame_of(source.annotation, image)
+        frame = source.frame or frame_of(source.annotation, image)[0]
         mask = draw_mask(source.annotation, frame, values, drawing)
         turned = orientation(image) != 1
         if encode or turned:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -64,7 +65,8 @@ class Tree:
     def beside(self, annotation: Annotation) -> Path | None:
         """Return the image of the JSON file's own name in its folder, of the likeliest suffix."""
         names, stem = self.images.get(annotation.path.parent, {}), _key(annotation.path.stem)
-        return next((annotation.path.parent / names[stem + end] for end in IMAGE_SUFFIXES if stem + end in names), None)
+        ends = ("", *IMAGE_SUFFIXES)  # one.jpg.json is what some tools write for one.jpg
+        return next((annotation.path.parent / names[stem + end] for end in ends if stem + end in names), None)
 
     def elsewhere(self, annotation: Annotation) -> list[Path]:
         """Return the images anywhere below the root that have the name which `imagePath` ends in."""
@@ -92,8 +94,8 @@ class Frame(NamedTuple):
         return mask if self.turn == 1 else np.array(Image.fromarray(mask).transpose(_TURNS[self.turn]))
 
 
-def find_image(annotation: Annotation, tree: Tree) -> tuple[Path | None, list[str]]:
-    """Return the image that an annotation was drawn on, None for the one that it holds itself, and remarks.
+def find_image(annotation: Annotation, tree: Tree) -> tuple[Path | None, Frame | None, list[str]]:
+    """Return the image that an annotation was drawn on, how it lies on it, and remarks; no image for its own.
 
     By `imagePath`, then by the JSON file's own name, then the embedded one, then by the name that `imagePath` ends in
     if only one image below the root has it.
@@ -110,18 +112,18 @@ def find_image(annotation: Annotation, tree: Tree) -> tuple[Path | None, list[st
         if image := named or own:
             # A wrong size is forgiven only where nothing speaks for another image.
             forgive = {_key(image.stem), _stem(said or image.name)} == {_key(annotation.path.stem)}
-            _, notes = frame_of(annotation, image, forgive)
+            frame, notes = frame_of(annotation, image, forgive)
             if image != named and said is not None:
                 notes.insert(0, f"imagePath {said!r} is not there; {image.name} has the name of the JSON file")
-            return image, notes
+            return image, frame, notes
         if annotation.image_data is not None:
-            return None, []
+            return None, None, []
         if len(places := tree.elsewhere(annotation)) == 1:
-            return places[0], frame_of(annotation, places[0], forgive=False)[1]
+            return places[0], *frame_of(annotation, places[0], forgive=False)
     except ValueError as error:
         if annotation.image_data is None:
             raise
-        return None, [f"the embedded image is used: {str(error).removeprefix(f'{annotation.path}: ')}"]
+        return None, None, [f"the embedded image is used: {str(error).removeprefix(f'{annotation.path}: ')}"]
     if len(places) > 1:
         raise ValueError(f"{annotation.path}: imagePath {said!r} is not there, and could mean {_list(places)}")
     raise ValueError(
@@ -149,9 +151,13 @@ def frame_of(annotation: Annotation, image: Path, forgive: bool = True) -> tuple
     stated = annotation.size
     if stated == upright:
         return Frame(upright), []
-    if stated is None and annotation.image_data is not None:
-        stated = embedded_head(annotation)[1]
-    if stated == upright or (stated is None and annotation.fits(upright)):
+    if annotation.image_data is not None:
+        # The image that was annotated is in the file itself: its size cannot lie, and leaves nothing to forgive.
+        stated, forgive = embedded_head(annotation)[1], False
+        if stated == upright:
+            lies = annotation.size and f"the JSON file says {_text(annotation.size)}, its image is {_text(upright)}"
+            return Frame(upright), [lies] if lies else []
+    if stated is None and annotation.fits(upright):
         return Frame(upright), []
     turned = Size(upright.width, upright.height)
     fits = annotation.fits(upright)
@@ -182,9 +188,12 @@ def frame_of(annotation: Annotation, image: Path, forgive: bool = True) -> tuple
     ]
 
 
-def _one_of_two(annotation: Annotation, named: Path, own: Path) -> tuple[Path, list[str]]:
+def _one_of_two(annotation: Annotation, named: Path, own: Path) -> tuple[Path, Frame, list[str]]:
     """Choose between the image that `imagePath` names and the one of the JSON file's own name, by size."""
-    agree = [image for image in (named, own) if annotation.size is not None and _agrees(annotation, image)]
+    agree: list[tuple[Path, Frame]] = []
+    for image in (named, own) if annotation.size is not None else ():
+        with suppress(ValueError, OSError):
+            agree.append((image, frame_of(annotation, image, forgive=False)[0]))
     if len(agree) != 1:
         both = "both" if agree else "neither"
         raise ValueError(
@@ -192,15 +201,8 @@ def _one_of_two(annotation: Annotation, named: Path, own: Path) -> tuple[Path, l
             "could be meant by the size; correct imagePath, or rename the one that is not"
         )
     notes = [f"imagePath names {named.name}, whose size is another; {own.name} has the name of the JSON file"]
-    return agree[0], notes if agree[0] == own else []
-
-
-def _agrees(annotation: Annotation, image: Path) -> bool:
-    try:
-        frame_of(annotation, image, forgive=False)
-    except (ValueError, OSError):
-        return False
-    return True
+    image, frame = agree[0]
+    return image, frame, notes if image == own else []
 
 
 def orientation(image: Path) -> int:

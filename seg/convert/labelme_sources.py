@@ -17,7 +17,7 @@ from seg.convert.labelme_file import (
     plain,
     read_annotation,
 )
-from seg.convert.labelme_images import Frame, Tree, find_image, frame_of
+from seg.convert.labelme_images import Frame, Tree, find_image
 from seg.convert.labelme_labels import found_classes, instances, refuse_unknown
 from seg.convert.labelme_shapes import Drawing, draw_shapes
 
@@ -27,10 +27,11 @@ _ENDS = (b"\xff\xd9", b"IEND\xaeB`\x82")  # of whole JPEG and PNG files
 
 
 class Source(NamedTuple):
-    """A file that was read and can be converted; `image` is None where the annotation holds it itself."""
+    """A file that was read and can be converted; image and frame are None where the annotation holds its image."""
 
     annotation: Annotation
     image: Path | None
+    frame: Frame | None
     notes: list[str]
 
 
@@ -65,10 +66,7 @@ class Sources(NamedTuple):
         checked = Sources(self.root, [], self.skipped, dict(self.bad))
         for source in self.good:
             try:
-                if source.image is None:
-                    frame = Frame(embedded_head(source.annotation)[1])
-                else:
-                    frame, _ = frame_of(source.annotation, source.image)
+                frame = source.frame or Frame(embedded_head(source.annotation)[1])
                 draw_mask(source.annotation, frame, values, drawing)
                 checked.good.append(source)
             except (ValueError, OSError) as error:
@@ -113,6 +111,14 @@ def read_sources(root: Path, without: Path | None = None) -> Sources:
             sources.skipped[path] = _without(path, error)
         except (ValueError, OSError) as error:
             sources.bad[path] = _without(path, error)
+    users: dict[Path, list[Source]] = {}
+    for source in sources.good:
+        if source.image is not None:
+            users.setdefault(source.image, []).append(source)
+    for image, several in users.items():
+        for source in several if len(several) > 1 else []:
+            others = ", ".join(str(other.annotation.path) for other in several if other is not source)
+            source.notes.append(f"{image.name} is annotated in {others} too")
     if not sources.good and not sources.bad:
         raise FileNotFoundError(f"there is no labelme annotation (*.json with `shapes`) below {root}")
     return sources
@@ -127,9 +133,9 @@ def read_source(path: Path, tree: Tree) -> Source:
 
     """
     annotation = read_annotation(path)
-    image, notes = find_image(annotation, tree)
+    image, frame, notes = find_image(annotation, tree)
     _refuse_truncated(annotation, image)
-    return Source(annotation, image, notes)
+    return Source(annotation, image, frame, notes)
 
 
 def draw_mask(annotation: Annotation, frame: Frame, values: Mapping[str, int], drawing: Drawing) -> np.ndarray:

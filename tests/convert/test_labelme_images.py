@@ -18,13 +18,15 @@ VALUES = {"a": 1}
 
 
 def find(path: Path, root: Path) -> tuple[Path | None, list[str]]:
-    return find_image(read_annotation(path), Tree(root))
+    image, _, notes = find_image(read_annotation(path), Tree(root))
+    return image, notes
 
 
 def mask_of(path: Path, root: Path) -> np.ndarray:
     annotation = read_annotation(path)
-    image, _ = find_image(annotation, Tree(root))
-    return draw_mask(annotation, frame_of(annotation, image)[0], VALUES, Drawing())
+    image, frame, _ = find_image(annotation, Tree(root))
+    assert frame == frame_of(annotation, image)[0]
+    return draw_mask(annotation, frame, VALUES, Drawing())
 
 
 @pytest.mark.parametrize("written", ["../images/one.png", "..\\images\\one.png", "..\\..\\data\\images\\one.png"])
@@ -62,6 +64,12 @@ def test_without_the_named_file_the_image_of_the_annotations_name_counts(tmp_pat
 def test_the_likeliest_suffix_counts_where_a_mask_of_the_same_name_lies_beside(tmp_path):
     path = write_pair(tmp_path / "one.json", SHAPES, imagePath=None)
     image = write_image(tmp_path / "one.JPG")
+    assert find(path, tmp_path)[0] == image
+
+
+def test_the_name_of_the_annotation_may_hold_the_images_suffix(tmp_path):
+    image = write_image(tmp_path / "one.jpg")
+    path = write_json(tmp_path / "one.jpg.json", SHAPES, imagePath="gone.png")
     assert find(path, tmp_path)[0] == image
 
 
@@ -141,6 +149,28 @@ def test_a_size_that_disagrees_is_refused_where_the_shapes_lie_outside(tmp_path)
         ValueError, match=r"one\.json: image .*one\.png is 40×60 .* says 80×120, and shapes lie outside"
     ):
         find(path, tmp_path)
+
+
+def test_the_embedded_image_tells_whether_the_size_lies_or_the_file_was_resized(tmp_path):
+    path = write_pair(tmp_path / "one.json", SHAPES, imageHeight=400, imageWidth=600, imageData=png(photo(40, 60)))
+    image, notes = find(path, tmp_path)
+    assert image == tmp_path / "one.png"
+    assert notes == ["the JSON file says 400×600, its image is 40×60"]
+    write_image(tmp_path / "one.png", 50, 50)  # all shapes would fit
+    write_json(path, SHAPES, imageData=png(photo(40, 60)))
+    image, notes = find(path, tmp_path)
+    assert image is None
+    assert "the embedded image is used" in notes[0]
+    write_json(path, SHAPES, None, imageData=png(photo(40, 60)))
+    assert find(path, tmp_path)[0] is None
+
+
+def test_an_image_that_two_files_annotate_is_remarked_on(tmp_path):
+    write_pair(tmp_path / "one.json", SHAPES)
+    write_json(tmp_path / "copy.json", SHAPES, imagePath="one.png")
+    notes = {source.annotation.path.name: source.notes for source in read_sources(tmp_path).good}
+    assert notes["one.json"] == [f"one.png is annotated in {tmp_path / 'copy.json'} too"]
+    assert notes["copy.json"] == [f"one.png is annotated in {tmp_path / 'one.json'} too"]
 
 
 def test_an_image_that_was_enlarged_after_annotation_is_refused(tmp_path):
