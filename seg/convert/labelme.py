@@ -78,6 +78,8 @@ def convert(
     """
     aliases = dict(_alias(text) for text in alias)
     sources = read_sources(src, without=out)
+    if not sources.good:
+        sources.without_bad(skip_bad=False)
     drawing = checked_drawing(line_width, point_radius, hole_label, order[0] if len(order) == 1 else order)
     listed = labels or sources.root / "labels.txt"
     found = labels is None and not listed.is_file()

@@ -83,9 +83,10 @@ class Sources(NamedTuple):
         if self.bad:
             listed = "\n  ".join(f"{path}: {reason}" for path, reason in sorted(self.bad.items()))
             if not skip_bad or not self.good:
+                cure = ", or leave them out with skip_bad: true" if self.good else ""
                 raise ValueError(
-                    f"{len(self.bad)} annotations in {self.root} cannot be used; correct them, take them out, or leave "
-                    f"them out with skip_bad: true\n  {listed}"
+                    f"{len(self.bad)} annotations in {self.root} cannot be used; correct them or take them out{cure}"
+                    f"\n  {listed}"
                 )
             logger.warning("%d annotations in %s are left out:\n  %s", len(self.bad), self.root, listed)
         return self._replace(bad={})

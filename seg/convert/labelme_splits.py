@@ -12,7 +12,7 @@ def split_files(files: Sequence[Path], root: Path, val_fraction: float = 0.2, se
 
     Folders `train` and `val` (and `test`) below the root decide, otherwise lists train.txt and val.txt (and test.txt)
     of file names, a name a line, otherwise a draw: every file has a rank that depends on its name and the seed alone,
-    so that new files hardly move old ones.
+    so that new files hardly move old ones. A single file trains.
 
     Args:
         files: the annotation files, below `root`.
@@ -21,7 +21,7 @@ def split_files(files: Sequence[Path], root: Path, val_fraction: float = 0.2, se
         seed: of the draw.
 
     Raises:
-        ValueError: a fraction that leaves nothing to train or validate on, or a list that names an unknown file.
+        ValueError: a fraction outside of 0 to 1, or a list that names an unknown file.
 
     """
     if (root / "train").is_dir() and (root / "val").is_dir():
@@ -30,9 +30,7 @@ def split_files(files: Sequence[Path], root: Path, val_fraction: float = 0.2, se
         return {split: _listed(root / f"{split}.txt", files, root) for split in SPLITS}
     if not 0 < val_fraction < 1:
         raise ValueError(f"val_fraction: {val_fraction} must lie between 0 and 1")
-    if len(files) < 2:
-        raise ValueError(f"{root} has {len(files)} annotated images; to train and to validate takes at least 2")
-    number = min(max(round(len(files) * val_fraction), 1), len(files) - 1)
+    number = min(max(round(len(files) * val_fraction), 1), max(len(files) - 1, 0))
     chosen = set(sorted(files, key=lambda path: _rank(path.relative_to(root), seed))[:number])
     return {"train": [p for p in files if p not in chosen], "val": [p for p in files if p in chosen], "test": []}
 

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -190,6 +192,15 @@ def test_a_folder_without_annotations_is_an_error(tmp_path, capsys):
     assert "no labelme annotation" in capsys.readouterr().err
 
 
+def test_one_file_is_converted_alone_and_nothing_but_bad_files_is_an_error(source, tmp_path, capsys):
+    assert convert(source / "a/one.json", tmp_path / "out", "--labels", source / "labels.txt") == 0
+    assert (names(tmp_path / "out", "train"), names(tmp_path / "out", "val")) == (["one"], [])
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad/cut.json").write_text('{"shapes": [')
+    assert convert(tmp_path / "bad", tmp_path / "none") == 2
+    assert "cut.json: not JSON" in capsys.readouterr().err
+
+
 part = st.text(st.sampled_from("ab_ \u3000-."), min_size=1, max_size=5).filter(lambda text: text.strip(". "))
 
 
@@ -199,6 +210,11 @@ def test_flattened_names_never_collide_and_have_no_blanks(paths):
     flat = [flat_name(root.joinpath(*parts).with_name(f"{parts[-1]}.json"), root) for parts in paths]
     assert len(set(flat)) == len(set(paths))
     assert not any(len(name.split()) != 1 or "/" in name for name in flat)
+
+
+def test_converting_needs_neither_torch_nor_lightning():
+    program = "import sys, seg.convert.labelme; sys.exit(bool({'torch', 'pytorch_lightning'} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 
 def test_voc_trains_on_the_result_as_it_is(source, tmp_path, workplace):
