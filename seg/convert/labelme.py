@@ -77,6 +77,8 @@ def convert(
 
     """
     aliases = dict(_alias(text) for text in alias)
+    if out.resolve() == src.resolve():
+        raise ValueError(f"--out: {out} is the folder that is read; give another, which may lie in it")
     sources = read_sources(src, without=out)
     if not sources.good:
         sources.without_bad(skip_bad=False)

@@ -179,10 +179,14 @@ def test_folders_and_lists_of_the_source_decide_the_split(source, tmp_path):
     assert names(tmp_path / "out", "val") == ["val__one"]
 
 
-def test_the_output_may_lie_in_the_source(source):
+def test_the_output_may_lie_in_the_source_and_is_not_read_as_such(source, capsys):
+    write_image(source / "images/two.png")
+    write_json(source / "two.json", CAT)
     assert convert(source, source / "voc") == 0
-    assert convert(source, source / "voc") == 0
-    assert len(names(source / "voc", "train")) == 4
+    assert convert(source, source / "voc") == 0, "or there would be another two.png"
+    assert capsys.readouterr().out.splitlines()[-1] == "0 images with masks written, 6 found done"
+    assert convert(source, source) == 2
+    assert "--out" in capsys.readouterr().err
 
 
 def test_a_folder_without_annotations_is_an_error(tmp_path, capsys):
