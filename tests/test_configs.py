@@ -1,5 +1,6 @@
 """Every shipped config runs through the real command, on data that the test draws."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ def labels(rng: np.random.Generator, path: Path, size: tuple[int, int], classes:
 def roots(tmp_path_factory, shapes) -> dict[str, Path]:
     """Draw a tiny tree for each data set that a config may name."""
     rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("trees")
-    camvid, voc = folder / "CamVid", folder / "VOC2012"
+    camvid, voc, labelme = folder / "CamVid", folder / "VOC2012", folder / "labelme"
     for split, number in (("train", 4), ("val", 2), ("test", 2)):
         lines = []
         for index in range(number):
@@ -51,10 +52,16 @@ def roots(tmp_path_factory, shapes) -> dict[str, Path]:
         lists.mkdir(parents=True, exist_ok=True)
         if split != "test":
             (lists / f"{split}.txt").write_text("".join(f"{split}_{index}\n" for index in range(number)))
+    for index in range(5):
+        square = [[10, 10], [50 + index, 12], [30, 60]]
+        shapes = [{"label": "leaf", "points": square}, {"label": "pot", "points": [[70, 70], [95, 90], [60, 90]]}]
+        picture(rng, labelme / f"{index}.jpg", (100, 120))
+        (labelme / f"{index}.json").write_text(json.dumps({"shapes": shapes, "imagePath": f"{index}.jpg"}))
     cityscapes = write_tree(folder / "cityscapes", (96, 192))
     return {
         "seg.data.CamVid": camvid,
         "seg.data.Cityscapes": cityscapes,
+        "seg.data.Labelme": labelme,
         "seg.data.Shapes": shapes,
         "seg.data.VOC": voc,
     }

@@ -9,6 +9,7 @@ from pathlib import Path
 from seg.convert.batch import Summary
 
 FORMATS = {
+    "labelme": ("seg.convert.labelme", "labelme JSON files to images and indexed masks in Pascal VOC's layout"),
     "cityscapes": ("seg.convert.cityscapes", "Cityscapes polygons to labelIds or labelTrainIds, pixel for pixel"),
 }
 """Name -> module and help; the module has add_arguments(parser) and convert(**options) -> (Summary, what)."""

@@ -9,12 +9,20 @@ if TYPE_CHECKING:
     from seg.data.base import SegmentationData
     from seg.data.camvid import CamVid
     from seg.data.cityscapes import Cityscapes
+    from seg.data.labelme import Labelme
     from seg.data.shapes import Shapes
     from seg.data.voc import VOC
 
-__all__ = ["IGNORE", "VOC", "CamVid", "Cityscapes", "Classes", "SegmentationData", "Shapes"]
+__all__ = ["IGNORE", "VOC", "CamVid", "Cityscapes", "Classes", "Labelme", "SegmentationData", "Shapes"]
 
-_HOMES = {"SegmentationData": "base", "CamVid": "camvid", "Cityscapes": "cityscapes", "Shapes": "shapes", "VOC": "voc"}
+_HOMES = {
+    "SegmentationData": "base",
+    "CamVid": "camvid",
+    "Cityscapes": "cityscapes",
+    "Labelme": "labelme",
+    "Shapes": "shapes",
+    "VOC": "voc",
+}
 
 
 def __dir__() -> list[str]:

@@ -1,0 +1,60 @@
+"""Which labelme files train and which validate: by folder, by lists, or by a seeded draw."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+SPLITS = ("train", "val", "test")
+
+
+def split_files(files: Sequence[Path], root: Path, val_fraction: float = 0.2, seed: int = 0) -> dict[str, list[Path]]:
+    """Return the files of each split, in order.
+
+    Folders `train` and `val` (and `test`) below the root decide, otherwise lists train.txt and val.txt (and test.txt)
+    of file names, a name a line, otherwise a draw: every file has a rank that depends on its name and the seed alone,
+    so that new files hardly move old ones. A single file trains.
+
+    Args:
+        files: the annotation files, below `root`.
+        root: folder of the data.
+        val_fraction: share of the files to validate on where neither folders nor lists say.
+        seed: of the draw.
+
+    Raises:
+        ValueError: a fraction outside of 0 to 1, or a list that names an unknown file.
+
+    """
+    if (root / "train").is_dir() and (root / "val").is_dir():
+        return {split: [path for path in files if path.is_relative_to(root / split)] for split in SPLITS}
+    if (root / "train.txt").is_file() and (root / "val.txt").is_file():
+        return {split: _listed(root / f"{split}.txt", files, root) for split in SPLITS}
+    if not 0 < val_fraction < 1:
+        raise ValueError(f"val_fraction: {val_fraction} must lie between 0 and 1")
+    number = min(max(round(len(files) * val_fraction), 1), max(len(files) - 1, 0))
+    chosen = set(sorted(files, key=lambda path: _rank(path.relative_to(root), seed))[:number])
+    return {"train": [p for p in files if p not in chosen], "val": [p for p in files if p in chosen], "test": []}
+
+
+def _rank(path: Path, seed: int) -> bytes:
+    return hashlib.sha256(f"{seed}/{path.as_posix()}".encode()).digest()
+
+
+def _listed(path: Path, files: Sequence[Path], root: Path) -> list[Path]:
+    """Return the files that a list names by path below the root or by name, with or without suffix."""
+    if not path.is_file():
+        return []
+    places: dict[str, Path] = {}
+    for file in files:
+        below = file.relative_to(root).with_suffix("")
+        places.setdefault(below.name, file)
+        places[below.as_posix()] = file
+    found = []
+    for line in path.read_text(encoding="utf-8-sig").splitlines():
+        name = PurePosixPath(line.strip().replace("\\", "/"))
+        if not name.parts:
+            continue
+        known = next((key for key in (str(name), str(name.with_suffix(""))) if key in places), None)
+        if known is None:
+            raise ValueError(f"{path} names '{line.strip()}', which no annotation below {root} has as its name")
+        found.append(places[known])
+    return found
