@@ -17,7 +17,7 @@ from seg.convert.labelme_images import frame_of, orientation
 from seg.convert.labelme_labels import IGNORE_LABEL, label_values, read_labels, write_found
 from seg.convert.labelme_shapes import Drawing, check_order, checked_drawing
 from seg.convert.labelme_sources import Source, draw_mask, read_sources
-from seg.convert.labelme_splits import split_files
+from seg.convert.labelme_splits import drawn_split, own_split
 from seg.convert.palette import voc_colors, write_indexed
 from seg.data.images import IMAGE_SUFFIXES, read_image
 from seg.files import replacing
@@ -91,7 +91,8 @@ def convert(
     sources.refuse_unknown(values, drawing)
     if found:
         write_found(sources.root, names)
-    splits = split_files([source.annotation.path for source in sources.good], sources.root, val_fraction, seed)
+    files = [source.annotation.path for source in sources.good]
+    splits = own_split(files, sources.root) or drawn_split(files, sources.root, val_fraction, seed)
 
     jobs = [job_for(source, sources.root, out, values, drawing, len(names)) for source in sources.good]
     settings = {"drawing": drawing._asdict(), "values": values}

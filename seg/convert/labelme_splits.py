@@ -7,27 +7,48 @@ from pathlib import Path, PurePosixPath
 SPLITS = ("train", "val", "test")
 
 
-def split_files(files: Sequence[Path], root: Path, val_fraction: float = 0.2, seed: int = 0) -> dict[str, list[Path]]:
-    """Return the files of each split, in order.
+def own_split(files: Sequence[Path], root: Path) -> dict[str, list[Path]] | None:
+    """Return the files of each split as the data itself has it, in order, or None where it has no split.
 
     Folders `train` and `val` (and `test`) below the root decide, otherwise lists train.txt and val.txt (and test.txt)
-    of file names, a name a line, otherwise a draw: every file has a rank that depends on its name and the seed alone,
-    so that new files hardly move old ones. A single file trains.
+    of file names, a name a line.
 
     Args:
         files: the annotation files, below `root`.
         root: folder of the data.
-        val_fraction: share of the files to validate on where neither folders nor lists say.
+
+    Raises:
+        ValueError: a list that names an unknown file.
+
+    """
+    if not has_own_split(root):
+        return None
+    if (root / "train").is_dir() and (root / "val").is_dir():
+        return {split: [path for path in files if path.is_relative_to(root / split)] for split in SPLITS}
+    return {split: _listed(root / f"{split}.txt", files, root) for split in SPLITS}
+
+
+def has_own_split(root: Path) -> bool:
+    """Tell whether folders or lists say which files train and which validate."""
+    folders, lists = ([root / f"{split}{suffix}" for split in SPLITS[:2]] for suffix in ("", ".txt"))
+    return all(path.is_dir() for path in folders) or all(path.is_file() for path in lists)
+
+
+def drawn_split(files: Sequence[Path], root: Path, val_fraction: float = 0.2, seed: int = 0) -> dict[str, list[Path]]:
+    """Return the files of each split by a seeded draw; a single file trains.
+
+    Every file has a rank that depends on its name and the seed alone, so that new files hardly move old ones.
+
+    Args:
+        files: the annotation files, below `root`.
+        root: folder of the data.
+        val_fraction: share of the files to validate on.
         seed: of the draw.
 
     Raises:
-        ValueError: a fraction outside of 0 to 1, or a list that names an unknown file.
+        ValueError: a fraction outside of 0 to 1.
 
     """
-    if (root / "train").is_dir() and (root / "val").is_dir():
-        return {split: [path for path in files if path.is_relative_to(root / split)] for split in SPLITS}
-    if (root / "train.txt").is_file() and (root / "val.txt").is_file():
-        return {split: _listed(root / f"{split}.txt", files, root) for split in SPLITS}
     if not 0 < val_fraction < 1:
         raise ValueError(f"val_fraction: {val_fraction} must lie between 0 and 1")
     number = min(max(round(len(files) * val_fraction), 1), max(len(files) - 1, 0))

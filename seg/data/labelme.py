@@ -13,7 +13,7 @@ from seg.convert.labelme_images import frame_of
 from seg.convert.labelme_labels import class_list, label_values, read_labels, write_found
 from seg.convert.labelme_shapes import Drawing, check_order, checked_drawing
 from seg.convert.labelme_sources import Source, Sources, draw_mask, read_sources
-from seg.convert.labelme_splits import split_files
+from seg.convert.labelme_splits import has_own_split, own_split
 from seg.data.base import SegmentationData
 from seg.data.cache import disk_folder
 from seg.data.dataset import Pair, Reader
@@ -22,6 +22,8 @@ from seg.files import replacing
 logger = logging.getLogger(__name__)
 
 _SHOWN = 10
+
+_VAL_FRACTION = 0.2
 
 
 class LabelmeReader(Reader):
@@ -65,9 +67,8 @@ class Labelme(SegmentationData):
         hole_label: shapes of this label are cut out of the shape around them and show what lies beneath it.
         order: what is drawn over what: file (later shapes over earlier, as labelme does), smaller_on_top, or a list of
             classes, each drawn over those named before it.
-        val_fraction: share of the files to validate on, not used where the root has folders train and
-            val, or lists train.txt and val.txt.
-        split_seed: of the draw, which the run's own seed does not touch, so that runs can be compared.
+        val_fraction: share of the files to validate on, see `SegmentationData`; a fifth where neither this nor `fold`
+            is given and the root has neither folders train and val nor lists train.txt and val.txt.
         skip_bad: leave out files that cannot be used, with a warning, instead of stopping.
         **kwargs: see `SegmentationData`.
 
@@ -95,15 +96,14 @@ class Labelme(SegmentationData):
         point_radius: float = 5,
         hole_label: str | None = None,
         order: Literal["file", "smaller_on_top"] | list[str] = "file",
-        val_fraction: float = 0.2,
-        split_seed: int = 0,
+        val_fraction: float | None = None,
         skip_bad: bool = False,
         **kwargs: Any,
     ) -> None:
         if labels is not None and classes is not None:
             raise ValueError("labels and classes are two ways to say one thing; give one of them")
         self.drawing = checked_drawing(line_width, point_radius, hole_label, order)
-        self.val_fraction, self.split_seed, self.skip_bad, self.found = val_fraction, split_seed, skip_bad, False
+        self.skip_bad, self.found = skip_bad, False
         self._sources: Sources | None = None
         self._pairs: dict[str, list[Pair]] | None = None
         folder = Path(root).expanduser()
@@ -118,7 +118,9 @@ class Labelme(SegmentationData):
             names, self.found = self._sources.found(self.drawing, aliases or {}), True
         self.values = label_values(names, aliases)
         check_order(self.drawing, self.values)
-        super().__init__(root, names, colors, **kwargs)
+        if val_fraction is None and kwargs.get("fold") is None and not has_own_split(folder):
+            val_fraction = _VAL_FRACTION
+        super().__init__(root, names, colors, val_fraction=val_fraction, **kwargs)
 
     def prepare_data(self) -> None:
         """Write down the class list that was found in the data; called by one process of a machine."""
@@ -137,16 +139,17 @@ class Labelme(SegmentationData):
         return bool(self._split()["test"])
 
     def pairs(self, split: str) -> list[Pair]:
-        """Return the images and annotations of a split."""
+        """Return the images and annotations of a split as folders or lists have it."""
         return self._split()[split]
 
     def _split(self) -> dict[str, list[Pair]]:
+        """Return the pairs of each split; all train where neither folders nor lists say."""
         if self._pairs is None:
             sources = self._sources or self._read(self.root)
             sources.refuse_unknown(self.values, self.drawing)
             sources = sources.drawn(self.values, self.drawing).without_bad(self.skip_bad)
             pairs = {source.annotation.path: self._pair(source) for source in sources.good}
-            files = split_files(list(pairs), sources.root, self.val_fraction, self.split_seed)
+            files = own_split(list(pairs), sources.root) or {"train": list(pairs), "val": [], "test": []}
             self._pairs = {split: [pairs[path] for path in paths] for split, paths in files.items()}
             self._sources = None  # masks are drawn from the files; what was read need not fill the memory
         return self._pairs

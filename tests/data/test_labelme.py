@@ -64,20 +64,20 @@ def test_masks_are_those_that_the_conversion_writes(root, tmp_path):
         np.testing.assert_array_equal(read_mask(tmp_path / f"voc/SegmentationClass/{flat}.png"), mask)
         converted = next((tmp_path / "voc/JPEGImages").glob(f"{flat}.*"))
         assert np.abs(read_image(converted).astype(int) - image).mean() < 3
-    listed = (tmp_path / "voc/ImageSets/Segmentation/val.txt").read_text().split()
-    assert listed == [pair.id.replace("/", "__") for pair in data.datasets["val"].pairs]
 
 
-def test_the_split_is_the_same_every_time_and_hardly_moves_with_new_files(root):
+def test_a_fifth_validates_the_same_every_time_unless_asked_otherwise(root):
     def validation(**settings) -> list[str]:
-        return [pair.id for pair in Labelme(str(root), **SMALL, **settings).pairs("val")]
+        return [pair.id for pair in Labelme(str(root), **SMALL, **settings).split_pairs("val")]
 
+    files = len(list(root.rglob("*.json")))
+    assert len(validation()) == max(1, round(0.2 * files))
     before = validation(val_fraction=0.4)
     assert before == validation(val_fraction=0.4, seed=7)
     assert any(validation(val_fraction=0.4, split_seed=seed) != before for seed in range(1, 4))
-    for number in range(10, 12):
-        write_pair(root / f"{number}.json", SHAPES)
-    assert len(set(before) - set(validation(val_fraction=0.4))) <= 2
+    folds = [validation(fold=[k, 3]) for k in (1, 2, 3)]
+    assert sorted(name for fold in folds for name in fold) == sorted({name for fold in folds for name in fold})
+    assert sum(map(len, folds)) == files
     with pytest.raises(ValueError, match=r"val_fraction: 1\.5 must lie between 0 and 1"):
         validation(val_fraction=1.5)
 
