@@ -22,9 +22,7 @@ MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `seg convert masks`."""
     parser.add_argument("source", type=Path, metavar="SRC", help="folder of indexed or grey masks, searched deeply")
-    parser.add_argument(
-        "--labels", type=Path, help="class names, one a line, that of value 0 first"
-    )
+    parser.add_argument("--labels", type=Path, help="class names, one a line, that of value 0 first")
     parser.add_argument(
         "--tolerance", type=float, default=1.0, help="pixels that outlines may move, default 1; 0 keeps every pixel"
     )
