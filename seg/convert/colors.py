@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from seg.convert.batch import Job, Summary, convert_all
+from seg.convert.outlines import IGNORED
 from seg.convert.palette import write_indexed
 from seg.convert.palettes import PALETTES, Palette, palette_of
 from seg.convert.tree import files_below
@@ -41,7 +42,7 @@ def convert(
     workers: int | None = None,
     overwrite: bool = False,
 ) -> tuple[Summary, str]:
-    """Write an indexed PNG for every colour mask, and the class names as classes.txt.
+    """Write an indexed PNG for every colour mask, and the class names as labels.txt.
 
     Args:
         source: folder of the masks; the tree below it is kept.
@@ -65,8 +66,8 @@ def convert(
         place = mask.relative_to(source)
         jobs.append(Job((mask,), (out / place.parent / f"{place.stem}.png",), (known, nearest)))
     summary = convert_all(jobs, _convert, out, [known, nearest], workers, overwrite)
-    with replacing(out / "classes.txt") as temporary:
-        temporary.write_text("".join(f"{name}\n" for name in known.names), encoding="utf-8")
+    with replacing(out / "labels.txt") as temporary:
+        temporary.write_bytes("".join(f"{name}\n" for name in [IGNORED, *known.names]).encode())
     return summary, "masks"
 
 

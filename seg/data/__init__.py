@@ -8,12 +8,21 @@ from seg.data.classes import IGNORE, Classes
 if TYPE_CHECKING:
     from seg.data.base import SegmentationData
     from seg.data.camvid import CamVid
+    from seg.data.coco import COCO
+    from seg.data.folder import Folder
     from seg.data.shapes import Shapes
     from seg.data.voc import VOC
 
-__all__ = ["IGNORE", "VOC", "CamVid", "Classes", "SegmentationData", "Shapes"]
+__all__ = ["COCO", "IGNORE", "VOC", "CamVid", "Classes", "Folder", "SegmentationData", "Shapes"]
 
-_HOMES = {"SegmentationData": "base", "CamVid": "camvid", "Shapes": "shapes", "VOC": "voc"}
+_HOMES = {
+    "COCO": "coco",
+    "CamVid": "camvid",
+    "Folder": "folder",
+    "SegmentationData": "base",
+    "Shapes": "shapes",
+    "VOC": "voc",
+}
 
 
 def __dir__() -> list[str]:
