@@ -43,6 +43,8 @@ def read_instances(path: str | Path) -> Instances:
 
     """
     path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path} of annotations")
     try:
         document = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:

@@ -86,6 +86,8 @@ def read_names(path: Path) -> list[str]:
         ValueError: it is no text, holds no names, or one twice.
 
     """
+    if not path.is_file():
+        raise FileNotFoundError(f"--labels {path}: there is no such file")
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:

@@ -1,6 +1,7 @@
 """Masks to polygons whose redrawing gives the mask again, holes and touching classes included."""
 
 from collections.abc import Sequence
+from graphlib import CycleError, TopologicalSorter
 from typing import Any, NamedTuple
 
 import cv2
@@ -81,35 +82,43 @@ def check_tolerance(tolerance: float) -> None:
 def trace(mask: np.ndarray, ground: int | None = None) -> list[Outline]:
     """Return the outlines of all regions, in an order in which drawing and filling them gives the mask.
 
-    Whatever lies in a hole of a region has a smaller filled outline than the region and so comes later. That holds as
-    regions never cross: pixels that touch at a corner belong together only if those at the other two corners do not.
-
     Args:
         mask: uint8 (H, W).
         ground: value of the canvas that is drawn upon; its regions are left out unless they lie in another's hole.
 
     """
+    try:
+        return _trace(mask, ground, crossing=True)
+    except CycleError:  # two regions, each in a bay of the other that a corner closes
+        return _trace(mask, ground, crossing=False)
+
+
+def _trace(mask: np.ndarray, ground: int | None, crossing: bool) -> list[Outline]:
     from scipy.ndimage import find_objects
 
-    count, regions = _regions(mask)
-    found = []
-    for index, box in enumerate(find_objects(regions + 1, count)):
+    count, regions = _regions(mask, ground, crossing)
+    boxes, outlines, filled = find_objects(regions + 1, count), list[Outline](), list[np.ndarray]()
+    for index, box in enumerate(boxes):
         own = (regions[box] == index).view(np.uint8)
         contours, _ = cv2.findContours(own, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        filled = cv2.drawContours(np.zeros_like(own), contours, 0, 1, cv2.FILLED) > 0
-        pixels = contours[0][:, 0]
-        first = (int(pixels[0, 1]) + box[0].start, int(pixels[0, 0]) + box[1].start)
-        corner = (box[1].start, box[0].start)
-        found.append((np.count_nonzero(filled), first, Outline(int(mask[first]), pixels + corner), box, filled))
-    found.sort(key=lambda region: (-region[0], region[1]))
+        filled.append(cv2.drawContours(np.zeros_like(own), contours, 0, 1, cv2.FILLED) > 0)
+        pixels = contours[0][:, 0] + (box[1].start, box[0].start)
+        outlines.append(Outline(int(mask[pixels[0, 1], pixels[0, 0]]), pixels))
 
-    outlines, covered = [], np.zeros(mask.shape, dtype=bool)
-    for _, first, outline, box, filled in found:
-        if outline.value == ground and not covered[first]:
-            continue
-        outlines.append(outline)
-        covered[box] |= filled
-    return outlines
+    # A region comes after all whose filled outlines cover some of it: then its own pixels are drawn last by itself.
+    order: TopologicalSorter[int] = TopologicalSorter()
+    for index in sorted(range(count), key=lambda index: -np.count_nonzero(filled[index])):
+        order.add(index)
+        for inner in np.flatnonzero(np.bincount(regions[boxes[index]][filled[index]])).tolist():
+            if inner != index:
+                order.add(inner, index)
+    found, covered = [], np.zeros(mask.shape, dtype=bool)
+    for index in order.static_order():
+        x, y = outlines[index].pixels[0]
+        if outlines[index].value != ground or covered[y, x]:
+            found.append(outlines[index])
+            covered[boxes[index]] |= filled[index]
+    return found
 
 
 def simplified(mask: np.ndarray, outlines: Sequence[Outline], tolerance: float) -> list[tuple[Outline, np.ndarray]]:
@@ -144,8 +153,13 @@ def simplified(mask: np.ndarray, outlines: Sequence[Outline], tolerance: float) 
     return list(zip(outlines, points, strict=True))
 
 
-def _regions(mask: np.ndarray) -> tuple[int, np.ndarray]:
-    """Return the number of connected regions of one value each, and the map of their numbers from 0, int (H, W)."""
+def _regions(mask: np.ndarray, ground: int | None, crossing: bool) -> tuple[int, np.ndarray]:
+    """Return the number of connected regions of one value each, and the map of their numbers from 0, int (H, W).
+
+    Pixels that touch at a corner belong together, unless those at the other two corners do: a line cannot cross a line.
+    With `crossing` it can, the rarer value's the other's, so that thin lines stay whole. Without, outlines nest, and an
+    order to draw them in always exists.
+    """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -154,9 +168,13 @@ def _regions(mask: np.ndarray) -> tuple[int, np.ndarray]:
         found, numbers = cv2.connectedComponents((mask == value).view(np.uint8), connectivity=4)
         np.copyto(regions, numbers + (count - 1), where=numbers > 0)
         count += found - 1
-    corners = mask[:-1, :-1], mask[:-1, 1:], mask[1:, :-1], mask[1:, 1:]
-    falling = (corners[0] == corners[3]) & (corners[1] != corners[2])
-    rising = (corners[1] == corners[2]) & (corners[0] != corners[3])
+    rank = np.zeros(256, dtype=np.int64)
+    if crossing:
+        rank[np.argsort(-np.bincount(mask.ravel(), minlength=256), kind="stable")] = np.arange(256)
+        rank[[] if ground is None else [ground]] = -1
+    a, b, c, d = mask[:-1, :-1], mask[:-1, 1:], mask[1:, :-1], mask[1:, 1:]
+    falling = (a == d) & ((b != c) | (rank[a] > rank[b]))
+    rising = (b == c) & ((a != d) | (rank[b] > rank[a]))
     one = np.concatenate([regions[:-1, :-1][falling], regions[:-1, 1:][rising]])
     other = np.concatenate([regions[1:, 1:][falling], regions[1:, :-1][rising]])
     links = coo_array((np.ones(len(one), dtype=bool), (one, other)), shape=(count, count))
