@@ -124,7 +124,7 @@ def _convert(job: Job) -> None:
                 f"the mask is {height}×{width} (height × width) but its image {image} is {size.height}×{size.width} "
                 "as it is shown; polygons would lie beside what they outline"
             )
-        path = Path(os.path.relpath(image.resolve(), target.parent.resolve())).as_posix()
+        path = Path(os.path.relpath(image.parent.resolve() / image.name, target.parent.resolve())).as_posix()
     else:
         path = f"{target.stem}.jpg"
     document: dict[str, Any] = {

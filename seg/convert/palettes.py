@@ -130,7 +130,7 @@ def _lines(content: str) -> list[tuple[str, Color]]:
             name, color = words[:-3], words[-3:]
         elif len(words) > 3 and all(map(_is_number, words[:3])):
             color, name = words[:3], words[3:]
-        elif number == 1:
+        elif number == 1 and not any(map(_is_number, words)):
             continue  # a heading
         else:
             raise ValueError(f"line {number}, '{text[:60]}', is not a name and a colour; {_CURE}")

@@ -70,20 +70,21 @@ def _named(folder: Path, what: str, pattern: str, but: Collection[Path] = ()) ->
     if not folder.is_dir():
         raise FileNotFoundError(f"{what}_dir: there is no folder {folder}")
     before, after = pattern.split("*")
-    whole = after.lower().endswith(IMAGE_SUFFIXES)
+    end = Path(f"x{after}")  # a name of its own, so that ".png" is a suffix
+    suffix = end.suffix.lower() if end.suffix.lower() in IMAGE_SUFFIXES else ""
+    after = end.stem[1:] if suffix else after
     found: dict[str, Path] = {}
-    for path in files_below(folder, IMAGE_SUFFIXES):
-        stem, text, end = path.stem, path.name if whole else path.stem, after
-        if whole:  # capitals of the suffix do not matter
-            text, end = stem + path.suffix.lower(), Path(f"x{after}").stem[1:] + Path(after).suffix.lower()
-        if path in but or len(text) <= len(before) + len(end) or not (text.startswith(before) and text.endswith(end)):
+    for path in files_below(folder, (suffix,) if suffix else IMAGE_SUFFIXES):
+        text = path.stem
+        fits = len(text) > len(before) + len(after) and text.startswith(before) and text.endswith(after)
+        if path in but or not fits:
             continue
-        common = text[len(before) : len(text) - len(end)]
+        common = text[len(before) : len(text) - len(after)]
         name = (path.relative_to(folder).parent / common).as_posix()
         if (other := found.setdefault(name, path)) != path:
             raise ValueError(
                 f"{other} and {path} are both {what} '{name}'; take one away, or name the suffix that counts: "
-                f"{what}_pattern: '{before}*{after.removesuffix(Path(after).suffix)}{other.suffix}'"
+                f"{what}_pattern: '{before}*{after}{other.suffix}'"
             )
     return found
 
