@@ -67,7 +67,7 @@ def convert(source: Path, out: Path, workers: int | None = None, overwrite: bool
     others = {path.stem: path for path in sorted((dataset / "cls").glob("*.mat")) if path.stem not in own}
     jobs = [
         Job((path,), (out / MASKS / f"{name}.png",), images / f"{name}.jpg")
-        for name, path in sorted({**own, **others}.items())
+        for name, path in sorted([*own.items(), *others.items()])
     ]
     with replacing(lists / f"{LIST}.txt") as temporary:
         temporary.write_bytes("".join(f"{name}\n" for name in names).encode())

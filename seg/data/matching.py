@@ -97,11 +97,14 @@ def _explained(
         close = difflib.get_close_matches(name, list(masks)[:5000], n=1, cutoff=0.5)
         hint = f"nearest is {masks[close[0]].relative_to(mask_dir)}" if close else "no mask has a name like it"
         lines.append(f"  {images[name].relative_to(image_dir)}: looked for a mask '{name}'; {hint}")
-    examples = ", ".join(str(path.relative_to(mask_dir)) for path in list(masks.values())[:_SHOWN]) or "none at all"
+    of_any_name = masks.values() or files_below(mask_dir, IMAGE_SUFFIXES)
+    examples = ", ".join(str(path.relative_to(mask_dir)) for path in list(of_any_name)[:_SHOWN]) or "none at all"
+    there = f"Masks there: {examples}" if masks else f"Files there, none of the pattern of masks: {examples}"
     return (
         f"{len(without)} of {len(images)} images in {image_dir} have no mask in {mask_dir}:\n"
         + "\n".join(lines)
-        + (f"\n  …\nMasks there: {examples}" if len(without) > _SHOWN else f"\nMasks there: {examples}")
+        + ("\n  …\n" if len(without) > _SHOWN else "\n")
+        + there
         + "\nSay how files are named with image_pattern and mask_pattern, such as '*_mask.png', * being what both have "
         "in common; or leave such images out with unmatched: skip"
     )

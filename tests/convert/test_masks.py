@@ -2,6 +2,7 @@
 
 import json
 import os
+from graphlib import CycleError
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
+from seg.convert import outlines
 from seg.convert.masks import mask_to_shapes
 from seg.convert.palette import voc_colors, write_indexed
 from tests.convert.conftest import masks
@@ -95,6 +97,16 @@ def test_a_diagonal_line_is_one_shape_even_across_another():
     crossing = np.array([[1, 2, 0], [2, 1, 0], [0, 0, 1]], np.uint8)  # the rarer value stays whole
     shapes = mask_to_shapes(crossing, NAMES, 0)
     assert sorted(shape["label"] for shape in shapes) == ["one", "one", "two"]
+
+
+def test_a_line_that_runs_from_a_frame_into_what_the_frame_surrounds_is_cut():
+    """Frame and line around the inner region, which itself closes around the line: each would hide the other."""
+    mask = np.full((9, 9), 2, np.uint8)
+    mask[[0, -1]] = mask[:, [0, -1]] = 1
+    mask[[1, 2, 3], [1, 2, 3]] = 1
+    with pytest.raises(CycleError):
+        outlines._trace(mask, 0, crossing=True)
+    np.testing.assert_array_equal(redrawn(mask_to_shapes(mask, NAMES, 0), mask.shape), mask)
 
 
 def test_a_value_without_a_name_and_a_tolerance_below_zero_are_refused():

@@ -79,6 +79,8 @@ def test_what_does_not_match_is_listed_with_what_is_there_and_the_nearest(tmp_pa
     assert "Masks there: 2.png, scene_1_m.png" in message
     assert "mask_pattern" in message
     assert ids(Folder(str(tmp_path), THREE, unmatched="skip", **settings)) == ["2"]
+    with pytest.raises(ValueError, match=r"Files there, none of the pattern of masks: 2\.png, scene_1_m\.png"):
+        Folder(str(tmp_path), THREE, mask_pattern="gt_*", **settings).pairs("train")
 
 
 def test_left_out_images_and_masks_to_spare_are_told(tmp_path, caplog):
@@ -126,7 +128,7 @@ def test_folders_linked_in_a_circle_are_walked_once(tmp_path):
     "text",
     [
         "image,mask,split\nx/1.jpg,y/7.png,train\nx/2.jpg,y/8.png,train\nx/3.jpg,y/9.png,val\n",
-        "\ufeffSplit;Mask ;n;Image\r\ntrain;y\\7.png;;x\\1.jpg\r\n\r\ntrain; y/8.png;n;x/2.jpg\r\nval;y/9.png;;x/3.jpg\r\n",
+        "\ufeffSplit;Mask ;;Image\r\ntrain;y\\7.png;;x\\1.jpg\r\n\ntrain; y/8.png;;x/2.jpg\r\nval;y/9.png;;x/3.jpg\r\n",
         'image\tmask\tsplit\nx/1.jpg\t"y/7.png"\ttrain\nx/2.jpg\ty/8.png\ttrain\nx/3.jpg\ty/9.png\tval\n',
     ],
 )  # fmt: skip
