@@ -58,7 +58,9 @@ def convert(
 
     """
     known = palette_of(palette)
-    masks = [path for path in files_below(source, IMAGE_SUFFIXES) if not path.is_relative_to(out)]
+    masks = files_below(source, IMAGE_SUFFIXES)
+    if out.resolve() != source.resolve():
+        masks = [path for path in masks if not path.is_relative_to(out)]  # an earlier run's, where out is inside
     if not masks:
         raise ValueError(f"{source}: there is no mask ({', '.join(IMAGE_SUFFIXES)}) in this folder or below it")
     jobs = []

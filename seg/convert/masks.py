@@ -58,7 +58,7 @@ def convert(
     """
     check_tolerance(tolerance)
     names = [BACKGROUND, *map(str, range(1, 255))] if labels is None else read_names(labels)
-    masks = [path for path in files_below(source, MASK_SUFFIXES) if not path.is_relative_to(out)]
+    masks = files_below(source, MASK_SUFFIXES)
     if not masks:
         raise ValueError(f"{source}: there is no mask ({', '.join(MASK_SUFFIXES)}) in this folder or below it")
     found = None if images is None else _by_name(images)

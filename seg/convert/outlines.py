@@ -109,9 +109,9 @@ def _trace(mask: np.ndarray, ground: int | None, crossing: bool) -> list[Outline
     order: TopologicalSorter[int] = TopologicalSorter()
     for index in sorted(range(count), key=lambda index: -np.count_nonzero(filled[index])):
         order.add(index)
-        for inner in np.flatnonzero(np.bincount(regions[boxes[index]][filled[index]])).tolist():
-            if inner != index:
-                order.add(inner, index)
+        inside = regions[boxes[index]][filled[index]]
+        for inner in np.unique(inside[inside != index]).tolist():
+            order.add(inner, index)
     found, covered = [], np.zeros(mask.shape, dtype=bool)
     for index in order.static_order():
         x, y = outlines[index].pixels[0]

@@ -184,3 +184,12 @@ def test_damaged_files_are_named_and_the_others_written(tree, convert):
     assert text.startswith("3 masks written, 2 failed")
     assert "cut.png" in text
     assert "text.png" in text
+
+
+def test_writing_over_what_is_read_is_refused_and_a_folder_inside_is_not_read_again(tree, convert):
+    words = ("colors", tree / "masks", "--palette", tree / "palette.txt", "--out")
+    status, text = convert(*words, tree / "masks")
+    assert status == 2
+    assert "would replace a file that is read" in text
+    assert convert(*words, tree / "masks" / "out")[1] == "3 masks written\n"
+    assert convert(*words, tree / "masks" / "out")[1] == "0 masks written, 3 found done\n"

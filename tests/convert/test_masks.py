@@ -176,6 +176,11 @@ def test_without_labels_classes_go_by_their_value(tree, convert):
     assert document["imagePath"] == "a.jpg"
 
 
+def test_the_json_may_lie_beside_the_masks(tree, convert):
+    assert convert("masks", tree / "masks", "--out", tree / "masks")[1] == "3 labelme files written\n"
+    assert (tree / "masks" / "sub" / "b.json").is_file()
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [
