@@ -11,6 +11,10 @@ from seg.convert.batch import Summary
 FORMATS = {
     "labelme": ("seg.convert.labelme", "labelme JSON files to images and indexed masks in Pascal VOC's layout"),
     "cityscapes": ("seg.convert.cityscapes", "Cityscapes polygons to labelIds or labelTrainIds, pixel for pixel"),
+    "coco": ("seg.convert.coco", "COCO's polygons and RLE to a Pascal VOC tree"),
+    "colors": ("seg.convert.colors", "colour masks to indexed masks, by an exact palette"),
+    "masks": ("seg.convert.masks", "indexed masks to labelme's polygons, holes kept"),
+    "sbd": ("seg.convert.sbd", "SBD's .mat files to masks beside Pascal VOC's, and the list of trainaug"),
 }
 """Name -> module and help; the module has add_arguments(parser) and convert(**options) -> (Summary, what)."""
 

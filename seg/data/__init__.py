@@ -9,17 +9,32 @@ if TYPE_CHECKING:
     from seg.data.base import SegmentationData
     from seg.data.camvid import CamVid
     from seg.data.cityscapes import Cityscapes
+    from seg.data.coco import COCO
+    from seg.data.folder import Folder
     from seg.data.labelme import Labelme
     from seg.data.shapes import Shapes
     from seg.data.voc import VOC
 
-__all__ = ["IGNORE", "VOC", "CamVid", "Cityscapes", "Classes", "Labelme", "SegmentationData", "Shapes"]
+__all__ = [
+    "COCO",
+    "IGNORE",
+    "VOC",
+    "CamVid",
+    "Cityscapes",
+    "Classes",
+    "Folder",
+    "Labelme",
+    "SegmentationData",
+    "Shapes",
+]
 
 _HOMES = {
-    "SegmentationData": "base",
+    "COCO": "coco",
     "CamVid": "camvid",
     "Cityscapes": "cityscapes",
+    "Folder": "folder",
     "Labelme": "labelme",
+    "SegmentationData": "base",
     "Shapes": "shapes",
     "VOC": "voc",
 }

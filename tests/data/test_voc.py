@@ -108,3 +108,65 @@ def test_a_test_list_counts_where_it_has_masks(voc_root):
     assert data.test_split_name == "test"
     data.setup("test")
     assert [batch["id"] for batch in data.test_dataloader()] == [["val_010"]]
+
+
+def test_lists_may_have_suffixes_blanks_in_names_and_a_second_word(voc_root):
+    for folder, suffix in (("JPEGImages", ".jpg"), ("SegmentationClass", ".png")):
+        path = voc_root / folder / f"train_000{suffix}"
+        path.rename(path.with_name(f"my photo{suffix}"))
+    (voc_root / LISTS / "train.txt").write_text("my photo\ntrain_001.jpg\ntrain_002 -1\ntrain_003.PNG  1\n")
+    pairs = VOC(str(voc_root), THREE).pairs("train")
+    assert [pair.id for pair in pairs] == ["my photo", "train_001", "train_002", "train_003"]
+
+
+def test_a_missing_list_names_those_that_are_there_and_the_cure(voc_root):
+    (voc_root / LISTS / "val.txt").rename(voc_root / LISTS / "validation.txt")
+    with pytest.raises(FileNotFoundError, match=r"the lists that are there: train, validation \(see val_split\)"):
+        VOC(str(voc_root), THREE).pairs("val")
+    assert len(VOC(str(voc_root), THREE, val_split="validation").pairs("val")) == 5
+    shutil.rmtree(voc_root / "ImageSets")
+    with pytest.raises(FileNotFoundError, match=r"there is no list .*train\.txt.*val_fraction: 0\.2 divides"):
+        VOC(str(voc_root), THREE).pairs("train")
+
+
+def test_what_can_be_divided_are_the_listed_files_or_without_lists_all_that_have_a_mask(voc_root, caplog):
+    every = sorted(path.stem for path in (voc_root / "JPEGImages").iterdir())
+    (voc_root / LISTS / "train.txt").write_text("train_001\nval_010\n")
+    assert [pair.id for pair in VOC(str(voc_root), THREE).pool()][:2] == ["train_001", "val_010"]
+    assert len(VOC(str(voc_root), THREE).pool()) == 6
+    (voc_root / LISTS / "train.txt").unlink()
+    (voc_root / LISTS / "val.txt").rename(voc_root / LISTS / "test.txt")
+    (voc_root / "SegmentationClass" / "train_003.png").unlink()
+    with caplog.at_level(logging.WARNING):
+        pool = VOC(str(voc_root), THREE).pool()
+    assert [pair.id for pair in pool] == [name for name in every if name.startswith("train") and name != "train_003"]
+    assert "1 images have no mask" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("values", "label_map", "warned"),
+    [((0, 255), None, True), ((0, 255), {255: 1}, False), ((0, 1, 255), None, False), ((0,), None, False)],
+)
+def test_masks_of_0_and_255_alone_are_noticed(voc_root, caplog, values, label_map, warned):
+    for path in (voc_root / "SegmentationClass").iterdir():
+        mask = np.array(values, np.uint8)[np.array(Image.open(path)) % len(values)]
+        Image.fromarray(mask).save(path)
+    with caplog.at_level(logging.WARNING):
+        VOC(str(voc_root), THREE, label_map=label_map, num_workers=0).setup("fit")
+    assert ("say label_map: {255: 1}" in caplog.text) == warned
+
+
+def test_grey_and_colour_jpegs_and_grey_masks_mix(voc_root):
+    for index, path in enumerate(sorted((voc_root / "JPEGImages").iterdir())):
+        if index % 2:
+            Image.open(path).convert("L").save(path)
+    for index, path in enumerate(sorted((voc_root / "SegmentationClass").iterdir())):
+        if index % 3:
+            Image.fromarray(np.array(Image.open(path))).save(path)
+    data = VOC(str(voc_root), THREE, num_workers=0, crop=(20, 20), batch_size=5)
+    data.setup("fit")
+    assert all(batch["image"].shape == (5, 3, 20, 20) for batch in data.train_dataloader())
+    for index in range(5):
+        image, mask = data.datasets["val"].read(index)
+        np.testing.assert_array_equal(mask, labels(10 + index, *mask.shape, 3))
+        assert image.shape == (*mask.shape, 3)
