@@ -155,6 +155,19 @@ def test_groups_of_a_table_stay_in_one_split(tmp_path):
         Folder(str(tmp_path), THREE, table="t.csv").pairs("train")
 
 
+def test_a_division_keeps_the_groups_of_a_table_together(tmp_path):
+    names = [f"{scene}{3 * index + n}" for index, scene in enumerate("abcd") for n in range(3)]
+    write(tmp_path, [f"x/{name}.jpg" for name in names], [f"y/{name}.png" for name in names])
+    rows = [f"x/{name}.jpg,y/{name}.png,{name[0]}" for name in names]
+    (tmp_path / "pairs.csv").write_text("\n".join(["image,mask,group", *rows]))
+    data = Folder(str(tmp_path), THREE, table="pairs.csv", val_fraction=0.25, num_workers=0, crop=(16, 16))
+    data.setup("fit")
+    train, val = ({name.rpartition("/")[2][0] for name in ids(data, split)} for split in ("train", "val"))
+    assert len(val) == 1
+    assert train | val == set("abcd")
+    assert not train & val
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
