@@ -4,6 +4,7 @@ import logging
 import os
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -17,15 +18,17 @@ from seg.data.cache import Cache, disk_folder, fingerprint
 from seg.data.classes import IGNORE, Classes
 from seg.data.counts import pixel_counts
 from seg.data.dataset import Pair, Pairs, Reader, collate, start_worker
-from seg.data.images import Labels
+from seg.data.images import Channels, Labels
 from seg.data.loader import TrainingLoader
+from seg.data.normalisation import Normalisation
+from seg.data.pixels import PixelFacts, Pixels
 from seg.data.sampling import EvaluationBatches, TrainingOrder
-from seg.data.transforms import IMAGENET_MEAN, IMAGENET_STD, default_augmentation
+from seg.data.transforms import default_augmentation
 
 logger = logging.getLogger(__name__)
 
 
-class SegmentationData(pl.LightningDataModule):
+class SegmentationData(PixelFacts, pl.LightningDataModule):
     """Read images and masks of a data set in batches.
 
     The same seed gives the same batches, whatever `num_workers` and `multiprocessing_context` are.
@@ -47,8 +50,14 @@ class SegmentationData(pl.LightningDataModule):
         num_workers: processes that read; auto is one a core, at most 8, shared among the processes that train.
         cache: keep decoded images: none, in ram while the run lasts, or on disk across runs.
         cache_limit: GiB that all caches of a run may take on a machine; what does not fit is decoded each time.
-        mean: of the pixel values 0..255, a number a channel; ImageNet's where not given.
-        std: of the pixel values 0..255, a number a channel; ImageNet's where not given.
+        channels: rgb makes every image 8-bit RGB; grey keeps one band of brightness, native all bands of the file, and
+            both the file's depth: 8 bits, 16 bits or floats. The network's in_channels follows.
+        stats: imagenet, or auto, mean and std of the training split; null is imagenet for rgb and auto for others.
+        clip_percentiles: [lower, upper] of the training split, a band, beyond which auto cuts values off; null is
+            [0.5, 99.5] for more than 8 bits and nothing for 8; [] is nothing.
+        clip: [lowest, highest] value of each band, typed by hand instead.
+        mean: of the pixel values, a number a band, typed by hand instead.
+        std: of the pixel values, a number a band, typed by hand instead.
         seed: decides order and augmentation, with the epoch; that of the run (seed_everything) where not given.
         multiprocessing_context: how workers start; null is the platform's own way.
 
@@ -58,7 +67,6 @@ class SegmentationData(pl.LightningDataModule):
     """
 
     ignore_index = IGNORE
-    in_channels = 3
     tree: ClassVar[str] = ""
     """The files that the data set consists of, and where they come from, for errors; {root} is filled in."""
 
@@ -76,6 +84,10 @@ class SegmentationData(pl.LightningDataModule):
         num_workers: int | Literal["auto"] = "auto",
         cache: Literal["none", "ram", "disk"] = "none",
         cache_limit: float = 4.0,
+        channels: Channels = "rgb",
+        stats: Literal["imagenet", "auto"] | None = None,
+        clip_percentiles: list[float] | None = None,
+        clip: list[list[float]] | None = None,
         mean: list[float] | None = None,
         std: list[float] | None = None,
         seed: int | None = None,
@@ -92,12 +104,7 @@ class SegmentationData(pl.LightningDataModule):
         if num_workers != "auto":
             _at_least("num_workers", num_workers, 0)
         self.cache, self.cache_limit = cache, _at_least("cache_limit", cache_limit, 0)
-        self.mean, self.std = list(mean or IMAGENET_MEAN), list(std or IMAGENET_STD)
-        for name, values in (("mean", self.mean), ("std", self.std)):
-            if len(values) != self.in_channels or (name == "std" and min(values) <= 0):
-                raise ValueError(
-                    f"{name}: {values} must be {self.in_channels} numbers in pixel units (0..255), std above 0"
-                )
+        self.normalisation = Normalisation(channels, stats, clip_percentiles, clip, mean, std)
         self.seed, self.multiprocessing_context = _at_least("seed", seed or 0, 0), multiprocessing_context
         self.datasets: dict[str, Pairs] = {}
 
@@ -123,6 +130,14 @@ class SegmentationData(pl.LightningDataModule):
         """The number of classes, 255 (ignore) not counted."""
         return len(self.class_names)
 
+    @cached_property
+    def pixels(self) -> Pixels:
+        """What the pixels are, and how they are normalised; images are read for it unless they are plain RGB."""
+        settings = self.normalisation
+        if settings.needs_files and not self.root.is_dir() and os.environ.get("LOCAL_RANK", "0") == "0":
+            self.prepare_data()  # the network is built from this, before Lightning would call it
+        return settings.pixels(lambda: self.pairs("train"), self._reader(), self.root)
+
     @property
     def test_split_name(self) -> str:
         """The split that `test` reads: "test", or "val" where the data set has no test masks."""
@@ -141,7 +156,7 @@ class SegmentationData(pl.LightningDataModule):
 
     def pixel_counts(self) -> tuple[list[int], list[int]]:
         """Return for each class its pixels in the training split, and those of the images that contain it."""
-        return pixel_counts(self.datasets["train"].pairs, self.labels, self.reader(), self.root)
+        return pixel_counts(self.datasets["train"].pairs, self.labels, self._reader(), self.root)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return shuffled, augmented batches; the incomplete last one is left out unless it is the only one."""
@@ -206,7 +221,7 @@ class SegmentationData(pl.LightningDataModule):
             raise ValueError(
                 f"the {split} split of {self.root} is empty: no image with a mask is listed.\n{self._tree()}"
             )
-        reader = self.reader()
+        reader = self._reader()
         missing = [file for pair in pairs for file in reader.files(pair) if not os.path.isfile(file)]
         if missing:
             shown = "\n  ".join(missing[:5]) + ("\n  …" if len(missing) > 5 else "")
@@ -217,10 +232,15 @@ class SegmentationData(pl.LightningDataModule):
         training = split == "train"
         augment = None
         if training:
-            chosen = default_augmentation(self.crop, self.mean) if self.augment is None else self.augment
-            augment = Augment(chosen, self.seed)
+            chosen = default_augmentation(self.crop, self.pixels.are_rgb) if self.augment is None else self.augment
+            augment = Augment(chosen, self.seed, self.pixels)
         cache = self._cache(split, pairs, reader, training)
-        return Pairs(pairs, self.labels, reader, augment, self.resize, cache, self.resize_masks)
+        return Pairs(pairs, self.labels, reader, augment, self.resize, cache, self.resize_masks, self.pixels)
+
+    def _reader(self) -> Reader:
+        reader = self.reader()
+        reader.channels = self.normalisation.channels
+        return reader
 
     def _cache(self, split: str, pairs: Sequence[Pair], reader: Reader, training: bool) -> Cache | None:
         if self.cache == "none":
@@ -231,12 +251,14 @@ class SegmentationData(pl.LightningDataModule):
         shapes = list(zip(images, images if training else own, strict=True))
         used = sum(dataset.cache.size for dataset in self.datasets.values() if dataset.cache is not None)
         limit = self.cache_limit * 2**30
+        kind: Any = {"bands": self.pixels.bands, "dtype": self.pixels.dtype}
         if self.cache == "ram":
-            return Cache("ram", shapes, int(limit / self._local_processes()) - used)
-        settings = (split, resize, self.num_classes, sorted(self.labels.label_map.items()), reader.settings())
+            return Cache("ram", shapes, int(limit / self._local_processes()) - used, **kind)
+        labels = self.num_classes, sorted(self.labels.label_map.items())
+        settings = (split, resize, *labels, reader.settings(), self.pixels[:4])  # the mean stands for what is missing
         key = fingerprint(settings, [file for pair in pairs for file in reader.files(pair)])
         purpose = "x".join(map(str, resize)) if resize else "full"
-        return Cache("disk", shapes, int(limit) - used, disk_folder(self.root), f"{split}-{purpose}", key)
+        return Cache("disk", shapes, int(limit) - used, disk_folder(self.root), f"{split}-{purpose}", key, **kind)
 
     def _tree(self) -> str:
         return self.tree.format(root=self.root)

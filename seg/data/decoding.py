@@ -24,6 +24,7 @@ Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # one limit for all readers; Pillow's own w
 ORIENTATION = 0x0112  # the EXIF tag; 1 is upright, 5 to 8 swap height and width
 GREY, RGB, RGBA = 0, 2, 6  # colour types of the PNG standard
 DAMAGED = "is damaged or incomplete ({error}); copy or download it again, or take it out of the list"
+HUGE = "is too large ({error}); the environment variable SEG_MAX_PIXELS sets the limit"
 PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 _EIGHT_BIT = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
@@ -35,13 +36,15 @@ def read_bytes(path: str | Path) -> bytes:
         return file.read()
 
 
-def refuse_huge(path: str | Path, height: int, width: int, bands: int = 1) -> None:
-    """Refuse an image with more pixels than the limit, before memory is asked for; 4 bands count as one.
+def check_size(path: str | Path, height: int, width: int, bands: int = 1) -> None:
+    """Refuse an image without pixels, or with more than the limit, before memory is asked for; 4 bands count as one.
 
     Raises:
         ValueError: naming the file, its size, and how to raise the limit.
 
     """
+    if min(height, width, bands) < 1:
+        raise ValueError(f"{path} " + DAMAGED.format(error=f"{height}×{width} pixels in {bands} bands by its header"))
     pixels = height * width * max(1, -(-bands // 4))
     if pixels > MAX_PIXELS:
         raise ValueError(
@@ -64,10 +67,10 @@ def open_picture(path: str | Path, data: bytes) -> Image.Image:
         what = "is empty" if not data else "is not an image that can be read"
         raise ValueError(f"{path} {what}; replace it, or take it out of the list") from error
     except Image.DecompressionBombError as error:
-        raise ValueError(f"{path} is too large ({error}); SEG_MAX_PIXELS in the environment sets the limit") from error
+        raise ValueError(f"{path} " + HUGE.format(error=error)) from error
     except PILLOW_ERRORS as error:
         raise ValueError(f"{path} " + DAMAGED.format(error=error)) from error
-    refuse_huge(path, image.height, image.width)
+    check_size(path, image.height, image.width)
     return image
 
 
@@ -92,7 +95,7 @@ def hides_bands(image: Image.Image) -> bool:
 
 def decode(path: str | Path, data: bytes, flags: int) -> np.ndarray | None:
     """Decode a plain JPEG or PNG with OpenCV; None where it cannot, for Pillow to say what is wrong."""
-    refuse_huge(path, *(_png_size(data) if data.startswith(_PNG_START) else jpeg_size(data) or (0, 0)))
+    check_size(path, *(_png_size(data) if data.startswith(_PNG_START) else jpeg_size(data) or (1, 1)))
     try:
         decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:  # past a limit of its own, or of memory

@@ -14,9 +14,11 @@ from seg.data.classes import IGNORE
 from seg.data.decoding import (
     DAMAGED,
     GREY,
+    HUGE,
     ORIENTATION,
     PILLOW_ERRORS,
     RGB,
+    check_size,
     decode,
     hides_bands,
     is_deep,
@@ -24,7 +26,6 @@ from seg.data.decoding import (
     open_picture,
     plain_png_color,
     read_bytes,
-    refuse_huge,
 )
 from seg.data.rasters import as_grey, as_labels, as_rgb, is_npy, is_tiff, read_raster, read_raster_size
 
@@ -99,7 +100,12 @@ def read_mask(path: str | Path) -> np.ndarray:
         decoded = decode(path, data, cv2.IMREAD_UNCHANGED)
         if decoded is not None:
             return decoded
-    image = open_picture(path, data)
+    try:
+        image = open_picture(path, data)
+    except ValueError:
+        if not is_tiff(data):
+            raise
+        return as_labels(read_raster(path), path)  # of numbers that Pillow does not know
     if image.format in ("JPEG", "MPO", "WEBP"):
         raise ValueError(
             f"mask {path} is a {image.format} file, which stores labels inexactly; "
@@ -136,7 +142,7 @@ def read_size(path: str | Path) -> Size:
     try:
         with Image.open(path) as image:
             width, height = image.size
-            refuse_huge(path, height, width)
+            check_size(path, height, width)
             if image.format == "TIFF":  # Pillow turns these itself, and gives the upright size
                 return Size(height, width)
             # Asking a PNG without EXIF for it decodes the whole file, in search of a chunk behind the pixels.
@@ -150,6 +156,8 @@ def read_size(path: str | Path) -> Size:
                 return Size(*read_raster_size(path))
         if str(error).startswith(str(path)):
             raise
+        if isinstance(error, Image.DecompressionBombError):
+            raise ValueError(f"{path} " + HUGE.format(error=error)) from error
         raise ValueError(f"image {path} " + DAMAGED.format(error=error)) from error
 
 

@@ -19,6 +19,7 @@ from seg.data.decoding import (
     PILLOW_ERRORS,
     RGB,
     RGBA,
+    check_size,
     decode,
     hides_bands,
     is_deep,
@@ -26,7 +27,6 @@ from seg.data.decoding import (
     open_picture,
     plain_png_color,
     read_bytes,
-    refuse_huge,
     told,
 )
 
@@ -147,23 +147,30 @@ def _read_picture(path: str | Path, data: bytes) -> np.ndarray:
             return decoded[:, :, None] if bands == 1 else np.asarray(cv2.cvtColor(decoded, order[bands], dst=decoded))
     image = open_picture(path, data)
     if not _is_exact(image, data):
-        what = "transparency or an orientation beside 16-bit colours" if sixteen is None else "damaged pixels"
-        raise ValueError(f"{path} has {what}, which is not read; write it anew as plain 16-bit PNG, or as TIFF")
+        _load(path, image)
+        raise ValueError(
+            f"{path} has 16 bits a channel with transparency or an orientation, which is not read; write it anew as "
+            "plain 16-bit PNG, or as TIFF"
+        )
     return _from_pillow(path, image)
 
 
 def _from_pillow(path: str | Path, image: Image.Image) -> np.ndarray:
     """Return the pixels of an opened picture: Pillow's modes that are bands as they are, the others as RGB."""
+    _load(path, image)
+    # Pillow turns TIFFs itself
+    orientation = 1 if image.format == "TIFF" else image.getexif().get(ORIENTATION, 1)
+    if image.mode not in _PILLOW_AS_THEY_ARE:
+        image = image.convert("L" if image.mode in ("1", "La") else "RGB")
+    pixels = np.array(image)
+    return _numbers(upright(pixels if pixels.ndim == 3 else pixels[:, :, None], orientation), path)
+
+
+def _load(path: str | Path, image: Image.Image) -> None:
     try:
         image.load()
-        # Pillow turns TIFFs itself
-        orientation = 1 if image.format == "TIFF" else image.getexif().get(ORIENTATION, 1)
-        if image.mode not in _PILLOW_AS_THEY_ARE:
-            image = image.convert("L" if image.mode in ("1", "La") else "RGB")
-        pixels = np.array(image)
     except PILLOW_ERRORS as error:
         raise ValueError(f"image {path} " + DAMAGED.format(error=error)) from error
-    return _numbers(upright(pixels if pixels.ndim == 3 else pixels[:, :, None], orientation), path)
 
 
 def _read_tiff(path: str | Path, data: bytes) -> np.ndarray:
@@ -203,7 +210,7 @@ def _bands_last(array: np.ndarray, path: str | Path) -> np.ndarray:
         array = array[:, :, None]
     elif array.shape[0] < array.shape[2]:
         array = np.moveaxis(array, 0, -1)
-    refuse_huge(path, *array.shape)
+    check_size(path, *array.shape)
     return array
 
 

@@ -1,6 +1,7 @@
 """TIFF of any number of bands: chunky, planar or a band a page; integers and floats; GDAL's word for "no data"."""
 
 import io
+import logging
 import re
 from pathlib import Path
 from typing import IO
@@ -8,8 +9,9 @@ from typing import IO
 import numpy as np
 import tifffile
 
-from seg.data.decoding import refuse_huge, told
+from seg.data.decoding import DAMAGED, check_size, told
 
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what is wrong with a file is said once, by our error
 _PLAIN = {1, 2}  # photometric: black is zero, RGB; palettes, CMYK and the like are left to Pillow
 _GDAL_NODATA = 42113
 
@@ -40,6 +42,7 @@ def read_tiff(path: str | Path, data: bytes) -> tuple[np.ndarray, int] | None:
             axes, shape, page = _first_image(path, file)
             if page.photometric not in _PLAIN or page.bitspersample < 8:
                 return None
+            _check_segments(path, file, len(data))
             pixels = file.series[0].asarray().reshape(shape)
             bands = next((axis for axis, name in enumerate(axes) if name not in "YX"), None)
             pixels = pixels[:, :, None] if bands is None else np.moveaxis(pixels, bands, -1)
@@ -81,8 +84,19 @@ def _first_image(path: str | Path, file: tifffile.TiffFile) -> tuple[str, tuple[
     if len(axes) > 3 or "YX" not in axes:
         raise ValueError(f"{path} has axes {series.axes} of {series.shape}; save one image of (bands, height, width)")
     height, width = shape[axes.index("Y")], shape[axes.index("X")]
-    refuse_huge(path, height, width, int(np.prod(shape, dtype=object)) // max(height * width, 1))
+    check_size(path, height, width, int(np.prod(shape, dtype=object)) // max(height * width, 1))
     return axes, shape, series.keyframe  # type: ignore[return-value]
+
+
+def _check_segments(path: str | Path, file: tifffile.TiffFile, length: int) -> None:
+    """Refuse a file some of whose pixels are missing: tifffile would fill them in with zeros."""
+    for page in file.series[0].pages:
+        assert page is not None
+        expected = int(np.prod(page.chunked, dtype=object))
+        segments = list(zip(page.dataoffsets, page.databytecounts, strict=False))
+        if len(segments) != expected or any(offset + count > length for offset, count in segments):
+            error = f"{len(segments)} of {expected} strips or tiles"
+            raise ValueError(f"{path} " + DAMAGED.format(error=error))
 
 
 def _orientation(page: tifffile.TiffPage) -> int:
