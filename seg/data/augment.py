@@ -145,7 +145,7 @@ def _probe_range(transform: A.BasicTransform, size: tuple[int, int], name: str, 
         for image in (small, 2 * small):
             transform.set_random_state(np.random.default_rng(draw), random.Random(draw))
             results.append(transform(image=image, mask=mask, force_apply=True)["image"].astype(np.float64))
-        if np.abs(results[1] - 2 * results[0]).max() > 4:  # rounding, of 500 to 2000
+        if np.abs(results[1] - 2 * results[0]).max() > (0.05 if pixels.dtype == "float32" else 4):  # rounding
             raise _BadTransformError(
                 f"augment: {name} takes pixel values to lie in a fixed range, and images of {_kind(pixels)} have their "
                 "own; take seg.data.transforms.BandJitter, or leave it out"
