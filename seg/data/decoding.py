@@ -126,8 +126,18 @@ def plain_png_color(data: bytes, bits: int = 8) -> int | None:
     """Return the colour type of a PNG that OpenCV reads exactly: whole, nothing clear, no orientation."""
     if not (len(data) > 32 and data.startswith(_PNG_START) and data.endswith(_PNG_END)) or data[24] != bits:
         return None
+    if not _chunks_fit(data):
+        return None
     head = data[: data.find(b"IDAT")]
     return None if b"tRNS" in head or b"eXIf" in data or b"exif" in head else data[25]
+
+
+def _chunks_fit(data: bytes) -> bool:
+    """Tell whether a PNG's chunks end with the file: for one that claims more OpenCV asks for gigabytes."""
+    position = len(_PNG_START)
+    while position < len(data):
+        position += 12 + int.from_bytes(data[position : position + 4], "big")
+    return position == len(data)
 
 
 def _png_size(data: bytes) -> tuple[int, int]:

@@ -168,16 +168,16 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def interpolate(image: np.ndarray, size: tuple[int, int], method: int) -> np.ndarray:
-    """Return an image (H, W, N) of any number of bands at another (height, width) by one of OpenCV's methods."""
+    """Return an image (H, W, N) or mask (H, W) at another (height, width) by one of OpenCV's methods."""
     height, width = size
     if image.shape[:2] == (height, width):
         return image
+    if image.ndim == 2 or 2 <= image.shape[2] <= 4:
+        return np.asarray(cv2.resize(image, (width, height), interpolation=method))
     # OpenCV resizes 4 bands at once, and drops the last axis of a single one.
-    parts = [
-        cv2.resize(image[:, :, first : first + 4], (width, height), interpolation=method).reshape(height, width, -1)
-        for first in range(0, image.shape[2], 4)
-    ]
-    return np.asarray(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2))
+    bands = range(0, image.shape[2], 4)
+    parts = [cv2.resize(image[:, :, first : first + 4], (width, height), interpolation=method) for first in bands]
+    return np.dstack(parts)
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:

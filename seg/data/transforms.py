@@ -92,7 +92,7 @@ class RandomScaleCrop(A.DualTransform):  # type: ignore[misc]
             return padded
         bottom, right = self.height - target_height - top, self.width - target_width - left
         padded = cv2.copyMakeBorder(array, top, bottom, left, right, borderType=cv2.BORDER_CONSTANT, value=fill)
-        return np.asarray(padded).reshape(self.height, self.width, len(fill))
+        return np.asarray(padded).reshape(self.height, self.width, *array.shape[2:])
 
     def apply(self, img: np.ndarray, **params: Any) -> np.ndarray:
         """Cut the window out of an image."""
@@ -103,7 +103,7 @@ class RandomScaleCrop(A.DualTransform):  # type: ignore[misc]
 
     def apply_to_mask(self, mask: np.ndarray, **params: Any) -> np.ndarray:
         """Cut the same window out of a mask, every label from the pixel at the same place."""
-        return self._cut(mask[:, :, None], params, cv2.INTER_NEAREST_EXACT, [IGNORE])[:, :, 0]
+        return self._cut(mask, params, cv2.INTER_NEAREST_EXACT, [IGNORE])
 
 
 class FastColorJitter(A.ImageOnlyTransform):  # type: ignore[misc]

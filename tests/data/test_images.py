@@ -211,6 +211,15 @@ def test_a_damaged_png_is_never_read_as_if_whole(tmp_path):
         read_image(path)
 
 
+def test_a_png_whose_chunk_claims_gigabytes_is_not_handed_to_a_decoder_that_believes_it(tmp_path, monkeypatch):
+    Image.fromarray(picture(0, 100, 120)).save(tmp_path / "a.png")
+    data = bytearray((tmp_path / "a.png").read_bytes())
+    data[33] = 0x7F  # the length of the first chunk behind the head
+    (tmp_path / "a.png").write_bytes(data)
+    monkeypatch.setattr(cv2, "imdecode", None)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), picture(0, 100, 120))  # Pillow takes what is there
+
+
 def test_a_jpeg_with_bytes_behind_its_end_is_read(tmp_path):
     path = tmp_path / "a.jpg"
     Image.fromarray(picture(0, 50, 60)).save(path)
