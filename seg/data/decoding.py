@@ -85,12 +85,11 @@ def is_deep(image: Image.Image, data: bytes) -> bool:
     return deep
 
 
-def hides_bands(image: Image.Image) -> bool:
-    """Tell whether an opened TIFF has bands that Pillow leaves out in silence."""
+def samples(image: Image.Image) -> int:
+    """Return the number of bands in an opened picture's file; Pillow leaves some of a TIFF's out in silence."""
     if image.format != "TIFF":
-        return False
-    samples = image.tag_v2.get(277, 1)  # type: ignore[attr-defined]
-    return bool(samples > 4 or samples > max(len(image.getbands()), 2))
+        return len(image.getbands())
+    return int(image.tag_v2.get(277, 1))  # type: ignore[attr-defined]
 
 
 def decode(path: str | Path, data: bytes, flags: int) -> np.ndarray | None:

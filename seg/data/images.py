@@ -20,12 +20,12 @@ from seg.data.decoding import (
     RGB,
     check_size,
     decode,
-    hides_bands,
     is_deep,
     jpeg_size,
     open_picture,
     plain_png_color,
     read_bytes,
+    samples,
 )
 from seg.data.rasters import as_grey, as_labels, as_rgb, is_npy, is_tiff, read_raster, read_raster_size
 
@@ -111,9 +111,9 @@ def read_mask(path: str | Path) -> np.ndarray:
             f"mask {path} is a {image.format} file, which stores labels inexactly; "
             "save masks as indexed or grey PNG, straight from the tool that drew them"
         )
-    if len(image.getbands()) == 1 and not hides_bands(image) and is_deep(image, data):
+    if samples(image) == 1 and is_deep(image, data):
         return as_labels(read_raster(path), path)
-    if image.mode not in ("P", "L", "1") or hides_bands(image):
+    if image.mode not in ("P", "L", "1") or samples(image) > 1:
         raise ValueError(
             f"mask {path} is a colour picture (mode {image.mode}); an indexed mask is expected, one label a pixel. "
             "Convert its colours to indices by the data set's palette first (seg/convert/palette.py writes such files)"
@@ -273,6 +273,6 @@ def _open_rgb(path: str | Path, data: bytes) -> Image.Image:
         raise
     if is_deep(image, data):
         raise ValueError(f"{path} has more than 8 bits a channel (mode {image.mode}); {kept}")
-    if hides_bands(image):
-        raise ValueError(f"{path} has more bands than RGB; {kept}")
+    if samples(image) > 4 or samples(image) > 2 > len(image.getbands()):  # RGBX is RGB
+        raise ValueError(f"{path} has {samples(image)} bands that are no colours; {kept}")
     return image

@@ -21,12 +21,12 @@ from seg.data.decoding import (
     RGBA,
     check_size,
     decode,
-    hides_bands,
     is_deep,
     jpeg_size,
     open_picture,
     plain_png_color,
     read_bytes,
+    samples,
     told,
 )
 
@@ -180,7 +180,7 @@ def _read_tiff(path: str | Path, data: bytes) -> np.ndarray:
         read = read_tiff(path, data)
     except MissingCodecError:  # libtiff, which is inside Pillow, may know it
         image = open_picture(path, data)
-        if hides_bands(image) or getattr(image, "n_frames", 1) > 1 or not _is_exact(image, data):
+        if samples(image) != len(image.getbands()) or getattr(image, "n_frames", 1) > 1 or not _is_exact(image, data):
             raise
         return _from_pillow(path, image)
     return _from_pillow(path, open_picture(path, data)) if read is None else _numbers(upright(*read), path)

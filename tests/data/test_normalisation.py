@@ -111,6 +111,13 @@ def test_where_float_images_have_no_data_the_input_is_zero_and_the_label_is_igno
         assert sample["image"].isfinite().all()
 
 
+def test_a_disk_cache_is_made_anew_where_another_value_stands_for_what_is_missing(tmp_path):
+    root = write_tree(tmp_path / "data", 5, "float32", "tif")
+    for mean in ([1.0] * 5, [2.0] * 5):
+        sample = module(root, cache="disk", augment=[], mean=mean, std=[1.0] * 5).datasets["train"][1]
+        assert sample["image"][:, 0, 0].tolist() == mean
+
+
 @pytest.mark.parametrize(("bands", "dtype"), [(1, "uint16"), (4, "uint8"), (7, "float32")])
 def test_a_batch_keeps_bands_and_type_through_the_default_augmentation(tmp_path, bands, dtype):
     data = module(write_tree(tmp_path / "data", bands, dtype, "npy"))

@@ -183,6 +183,33 @@ def test_compressed_tiffs_that_pillow_knows_need_no_further_package(tmp_path, dt
     assert_reads(tmp_path / "a.tif", image)
 
 
+def test_a_fourth_band_is_left_out_of_rgb_and_never_of_native(tmp_path):
+    image = values(np.uint8, 20, 30, 4)
+    tifffile.imwrite(tmp_path / "a.tif", image, photometric="rgb", extrasamples=["unspecified"])
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), image[..., :3])
+    assert_reads(tmp_path / "a.tif", image)
+    Image.frombytes("RGBX", (30, 20), image.tobytes()).save(tmp_path / "a.tif", compression="tiff_lzw")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), image[..., :3])
+    try:
+        assert_reads(tmp_path / "a.tif", image)  # where imagecodecs is installed
+    except ValueError as error:
+        assert "pip install imagecodecs" in str(error)  # noqa: PT017
+
+
+def test_a_tiff_with_fewer_strips_than_it_needs_is_not_filled_in(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, values(np.uint16, 40, 30, 5), photometric="minisblack", planarconfig=1, rowsperstrip=10)
+    data = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        for name in ("StripOffsets", "StripByteCounts"):
+            tag = file.pages[0].tags[name]
+            assert data[tag.offset + 4] == 4
+            data[tag.offset + 4] = 3
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"a\.tif is damaged or incomplete \(3 of 4 strips or tiles\)"):
+        read_raster(path)
+
+
 def test_bands_that_pillow_would_drop_are_not_read_as_rgb(tmp_path):
     for options in ({"photometric": "rgb", "planarconfig": CHUNKY}, {"photometric": "minisblack", "planarconfig": 1}):
         tifffile.imwrite(tmp_path / "a.tif", values(np.uint8, 20, 30, 5), **options)

@@ -161,6 +161,7 @@ def test_band_jitter_is_contrast_and_brightness_of_normalised_values(dtype):
     image = np.random.default_rng(0).integers(0, 200, (9, 8, 5)).astype(dtype)
     mean, std = np.array(pixels.mean), np.array(pixels.std)
     normal = (image - mean) / std
+    shifts = []
     for position in range(20):
         new, mask = augment(image, np.zeros((9, 8), np.uint8), 0, position)
         assert new.dtype == dtype
@@ -170,7 +171,8 @@ def test_band_jitter_is_contrast_and_brightness_of_normalised_values(dtype):
             points = inside[..., band]
             slope, shift = np.polyfit(normal[..., band][points], ((new - mean) / std)[..., band][points], 1)
             assert 0.59 < slope < 1.41
-            assert abs(shift) < 0.52
+            shifts.append(shift)
+    assert 0.4 < max(np.abs(shifts)) < 0.52
 
 
 def test_band_jitter_stays_within_its_type():
