@@ -89,6 +89,8 @@ class Normalisation:
             values = getattr(pixels, name)
             if values is not None and len(values) != pixels.bands:
                 raise ValueError(f"{name}: {values} must have an entry a band, and {pixels.source} has {pixels.bands}")
+        if pixels.clip and not all(low <= m <= high for m, (low, high) in zip(pixels.mean, pixels.clip, strict=True)):
+            raise ValueError(f"mean: {list(pixels.mean)} must lie within clip, {pixels.clip}")
         return pixels
 
     def _percentiles(self, pixels: Pixels, computed: bool) -> tuple[float, ...] | None:
