@@ -49,7 +49,7 @@ def test_what_is_typed_by_hand_is_taken(tmp_path):
     assert (pixels.mean, pixels.std, pixels.clip) == (typed["mean"], typed["std"], None)
     clip = [[0.0, 9.0]] * 4
     assert settle(Normalisation("native", clip=clip, **typed), tmp_path, images).clip == clip
-    with pytest.raises(ValueError, match="mean: .* must lie within clip"):
+    with pytest.raises(ValueError, match=r"mean: .* must lie within clip"):
         settle(Normalisation("native", clip=[[0.0, 1.5]] * 4, **typed), tmp_path, images)
     with pytest.raises(ValueError, match=r"mean: \[1\.0\] must have an entry a band, and .*0\.npy has 4"):
         settle(Normalisation("native", mean=[1.0], std=[2.0]), tmp_path, images)
