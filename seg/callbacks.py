@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
+import torch
 from PIL import Image
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
@@ -69,7 +70,7 @@ class Examples(Callback):
         truth, prediction = (batch["mask"][0].cpu().numpy(), outputs[0].cpu().numpy())
         name = str(batch["id"][0]).replace("/", "_").replace("\\", "_")
         picture = draw.example(
-            image_at(batch["image"][0], truth.shape),
+            image_at(visible(batch["image"][:1], pl_module)[0], truth.shape),
             truth,
             prediction.astype(np.uint8),
             pl_module.hparams["class_names"],
@@ -77,6 +78,11 @@ class Examples(Callback):
             title=name,
         )
         draw.save(self.folder / f"{name}.png", picture)
+
+
+def visible(images: Tensor, task: Any) -> Tensor:
+    """Return raw images (B, N, H, W) so that `draw.rgb` shows them well: all but 8-bit ones clipped and normalised."""
+    return images if images.dtype == torch.uint8 else torch.as_tensor(task.normalize(images))
 
 
 def image_at(image: Tensor, size: tuple[int, ...]) -> np.ndarray:

@@ -35,6 +35,8 @@ LINKS = {
     "data.ignore_index": "model.ignore_index",
     "data.mean": "model.mean",
     "data.std": "model.std",
+    "data.clip": "model.clip",
+    "data.image_kind": "model.image_kind",
     "data.resize": "model.resize",
 }
 """Facts that the data module knows and nobody types a second time."""

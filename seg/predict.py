@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from seg.data.pixels import Pixels
     from seg.task import SegmentationTask
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".npy")
 """What counts as an image when a folder is given; a file that is named is tried whatever its suffix."""
 
 
@@ -77,16 +78,20 @@ def predict_files(
     task = load(checkpoint, device)
     if "cityscapes" in save:
         refuse_other_classes(checkpoint, task.class_names)
+    pixels = pixels_of(task)
     failed = []
     for name, path in tqdm(names.items(), desc="predict", disable=not sys.stderr.isatty()):
         try:
-            image = read_image(path)
+            image = read_image(path, pixels.channels)
+            pixels.check(image, str(path))
+            pixels.fill(image)
             mask = predict_labels(task, image, precision)
         except (ValueError, OSError) as error:
             failed.append(f"{path}: {error}" if str(path) not in str(error) else str(error))
             continue
+        seen = visible(image, task)
         for kind in save:
-            KINDS[kind](target_of(kind, name, out), image, mask, task.class_colors)
+            KINDS[kind](target_of(kind, name, out), seen, mask, task.class_colors)
     places = ", ".join(f"{kind} in {folder_of(kind, out)}" for kind in KINDS if kind in save)
     print(f"{len(names) - len(failed)} of {len(names)} images predicted: {places}")
     for line in failed:
@@ -231,8 +236,27 @@ def load(checkpoint: Path, device: str = "auto") -> "SegmentationTask":
     return task.eval().to(device)
 
 
+def pixels_of(task: "SegmentationTask") -> "Pixels":
+    """Return what images the task was trained on, to read others in the same way."""
+    from seg.data.pixels import Pixels
+
+    channels, dtype = task.image_kind
+    mean, std = task.mean.flatten().tolist(), task.std.flatten().tolist()
+    return Pixels(channels, len(mean), dtype, mean, std)  # type: ignore[arg-type]
+
+
+def visible(image: "np.ndarray", task: "SegmentationTask") -> "np.ndarray":
+    """Return an image (H, W, N) so that it can be looked at: all but 8-bit ones clipped and normalised."""
+    import torch
+
+    if image.dtype == "uint8":
+        return image
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None].to(task.device)
+    return task.normalize(pixels)[0].permute(1, 2, 0).cpu().numpy()  # type: ignore[no-any-return]
+
+
 def predict_labels(task: "SegmentationTask", image: "np.ndarray", precision: str | None = None) -> "np.ndarray":
-    """Return the labels uint8 (H, W) of an image uint8 (H, W, 3) at its own size.
+    """Return the labels uint8 (H, W) of an image (H, W, N) of raw pixel values at its own size.
 
     The image is brought to the size that the data module showed the network, if it did so; the logits are brought
     back before the labels are read off.

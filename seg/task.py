@@ -40,11 +40,15 @@ class SegmentationTask(LightningModule):
         mean: mean of every channel in raw pixel values; the data module knows it.
         std: standard deviation of every channel in raw pixel values; the data module knows it.
         resize: (height, width) to which the data module brings images before the network sees them, if any.
+        clip: (lowest, highest) raw value of every channel, beyond which values are cut off; the data module knows it.
+        image_kind: what image files are read as, and the type of their values; the data module knows it.
 
     """
 
     mean: Tensor
     std: Tensor
+    lowest: Tensor
+    highest: Tensor
 
     def __init__(
         self,
@@ -63,6 +67,8 @@ class SegmentationTask(LightningModule):
         compile: bool = False,
         auxiliary_weight: float = 0.4,
         resize: list[int] | None = None,
+        clip: list[list[float]] | None = None,
+        image_kind: list[str] = ["rgb", "uint8"],  # noqa: B006 (a list is what a checkpoint holds)
     ) -> None:
         super().__init__()
         # nothing ignored: this is what lets load_from_checkpoint(path) do without other arguments
@@ -82,8 +88,8 @@ class SegmentationTask(LightningModule):
         self.mixing = mixing
         if mixing is not None:
             mixing.set_class_names(class_names)
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
+        self.set_normalisation(mean, std, clip)
+        self.image_kind = list(image_kind)
         self.val_metrics = SegmentationMetrics(len(class_names), ignore_index)
         self.test_metrics = SegmentationMetrics(len(class_names), ignore_index)
         self.results: dict[str, dict[str, Tensor]] = {}
@@ -101,10 +107,27 @@ class SegmentationTask(LightningModule):
 
     # -- images to logits ---------------------------------------------------------------------------------------------
 
+    def set_normalisation(self, mean: list[float], std: list[float], clip: list[list[float]] | None) -> None:
+        """Set the values, one a channel, that raw pixels are normalised with."""
+        lowest, highest = zip(*clip, strict=True) if clip else ([float("-inf")], [float("inf")])
+        for name, values in {"mean": mean, "std": std, "lowest": lowest, "highest": highest}.items():
+            buffer = torch.tensor(values, dtype=torch.float32, device=self.device).view(1, -1, 1, 1)
+            self.register_buffer(name, buffer, persistent=False)
+        self.clips = bool(clip)
+
     def normalize(self, images: Tensor) -> Tensor:
-        """Return images (B, N, H, W) of raw pixel values as the network wants them: floats, normalised per channel."""
+        """Return images (B, N, H, W) of raw pixel values as the network wants them: floats, normalised per channel.
+
+        NaN and infinite values, which float images have where there is no data, become 0.
+        """
         if self.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
+        if images.is_floating_point():
+            images = torch.where(images.isfinite(), images, self.mean)
+        if images.dtype == torch.uint16:  # which few kernels take
+            images = images.float()
+        if self.clips:
+            images = images.clamp(self.lowest, self.highest)
         return (images - self.mean) / self.std
 
     def forward(self, images: Tensor) -> Tensor:
@@ -258,6 +281,17 @@ class SegmentationTask(LightningModule):
             )
         self.generators = held["generators"]
         self.trained_precision = held["precision"]
+        self._take_normalisation(checkpoint.get("hyper_parameters", {}))
+
+    def _take_normalisation(self, held: dict[str, Any]) -> None:
+        """Normalise as the checkpoint's network was trained, also where the data's statistics have changed since."""
+        names = ("mean", "std", "clip")
+        if "mean" not in held or all(held.get(name) == self.hparams.get(name) for name in names):
+            return
+        listed = ", ".join(f"{name} {held.get(name)}" for name in names)
+        rank_zero_print(f"pixels are normalised as the checkpoint says, not as the data do: {listed}")
+        self.set_normalisation(*(held.get(name) for name in names))  # type: ignore[arg-type]
+        self.hparams.update({name: held.get(name) for name in names})
 
     def on_fit_start(self) -> None:
         """Compile the network if asked to; give the loss the training split's pixel counts, where it needs them."""

@@ -4,7 +4,7 @@ import inspect
 import random
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import albumentations as A
 import cv2
@@ -12,12 +12,22 @@ import numpy as np
 from albumentations.augmentations.dropout.transforms import BaseDropout
 
 from seg.data.classes import IGNORE
+from seg.data.pixels import Pixels
 
 Transform: TypeAlias = A.BasicTransform | A.BaseCompose
 
+RGB = Pixels()
 _PROBE_LABELS = (40, 200)
 _PROBE_SIZES = ((192, 256), (768, 1024), (2304, 2560))
 _PROBE_DRAWS = 12
+
+
+@runtime_checkable
+class Suited(Protocol):
+    """A transform that wants to know the statistics of the data, in the files' values."""
+
+    def suit(self, mean: Sequence[float], std: Sequence[float], whole: bool) -> None:
+        """Take mean and standard deviation of every band, and whether values are whole numbers."""
 
 
 class Augment:
@@ -30,22 +40,26 @@ class Augment:
         transforms: albumentations classes, in order. Their fill value for masks is set to 255; the list is then tried
             out, one class at a time, so that none can give a label that was not there.
         seed: decides, together with epoch and position, what is drawn.
+        pixels: what the images are.
 
     Raises:
         ValueError: a transform that fills masks with a class, mixes labels, changes masks where it should change
-            colours only, or gives something else than a uint8 image. It names the transform and the cure.
+            colours only, gives something else than an image of the same kind, or takes values to lie in 0..255 or
+            0..1 where they do not. It names the transform and the cure.
 
     """
 
-    def __init__(self, transforms: Sequence[Transform], seed: int = 0) -> None:
+    def __init__(self, transforms: Sequence[Transform], seed: int = 0, pixels: Pixels = RGB) -> None:
         self.transforms = list(transforms)
         self.seed = seed
         for transform in leaves(self.transforms):
             _fill_masks_with_ignore(transform)
-            _probe(transform)
+            if isinstance(transform, Suited):
+                transform.suit(pixels.mean, pixels.std, whole=pixels.dtype != "float32")
+            _probe(transform, pixels)
 
     def __call__(self, image: np.ndarray, mask: np.ndarray, epoch: int, position: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the changed image, uint8 (H, W, 3), and mask, uint8 (H, W)."""
+        """Return the changed image, (H, W, N), and mask, uint8 (H, W)."""
         data = {"image": image, "mask": mask}
         generator = np.random.default_rng([self.seed, epoch, position])
         python = random.Random(int(generator.integers(2**63)))
@@ -95,7 +109,7 @@ def _fill_masks_with_ignore(transform: A.BasicTransform) -> None:
             transform.fill_mask = IGNORE
 
 
-def _probe(transform: A.BasicTransform) -> None:
+def _probe(transform: A.BasicTransform, pixels: Pixels) -> None:
     """Try a transform on masks of two labels, with several random numbers, and look at what comes out."""
     name = type(transform).__name__
     state = transform.random_generator, transform.py_random
@@ -103,14 +117,16 @@ def _probe(transform: A.BasicTransform) -> None:
     for size in _PROBE_SIZES:  # a crop needs an image that is larger
         try:
             for draw in range(_PROBE_DRAWS):
-                _probe_once(transform, size, draw, name)
+                _probe_once(transform, size, draw, name, pixels)
+            if pixels.dtype != "uint8" and isinstance(transform, A.ImageOnlyTransform):
+                _probe_range(transform, size, name, pixels)
             break
         except _BadTransformError:
             raise
         except Exception as caught:  # whatever a transform raises on an image that does not suit it
             error = caught
     else:
-        raise ValueError(f"augment: {name} fails on an image with a mask: {error}") from error
+        raise ValueError(f"augment: {name} fails on an image of {_kind(pixels)} with a mask: {error}") from error
     transform.set_random_state(*state)
 
 
@@ -118,9 +134,31 @@ class _BadTransformError(ValueError):
     """A transform that must not be used on masks."""
 
 
-def _probe_once(transform: A.BasicTransform, size: tuple[int, int], draw: int, name: str) -> None:
+def _probe_range(transform: A.BasicTransform, size: tuple[int, int], name: str, pixels: Pixels) -> None:
+    """Refuse a transform of values that depends on their range: twice the values must become twice the result."""
+    if isinstance(transform, Suited):
+        return
+    mask = np.zeros(size, np.uint8)
+    small = np.random.default_rng(0).integers(500, 1000, (*size, pixels.bands)).astype(pixels.dtype)
+    for draw in range(_PROBE_DRAWS):
+        results = []
+        for image in (small, 2 * small):
+            transform.set_random_state(np.random.default_rng(draw), random.Random(draw))
+            results.append(transform(image=image, mask=mask, force_apply=True)["image"].astype(np.float64))
+        if np.abs(results[1] - 2 * results[0]).max() > (0.05 if pixels.dtype == "float32" else 4):  # rounding
+            raise _BadTransformError(
+                f"augment: {name} takes pixel values to lie in a fixed range, and images of {_kind(pixels)} have their "
+                "own; take seg.data.transforms.BandJitter, or leave it out"
+            )
+
+
+def _kind(pixels: Pixels) -> str:
+    return f"{pixels.bands} bands of {pixels.dtype}"
+
+
+def _probe_once(transform: A.BasicTransform, size: tuple[int, int], draw: int, name: str, pixels: Pixels) -> None:
     generator = np.random.default_rng(draw)
-    image = generator.integers(0, 256, (*size, 3), dtype=np.uint8)
+    image = generator.integers(0, 256, (*size, pixels.bands), dtype=np.uint8).astype(pixels.dtype)
     mask = np.full(size, _PROBE_LABELS[0], np.uint8)
     mask[:: 2 + draw] = mask[:, : size[1] // 3] = _PROBE_LABELS[1]  # fine stripes show interpolation
     transform.set_random_state(generator, random.Random(draw))
@@ -128,10 +166,11 @@ def _probe_once(transform: A.BasicTransform, size: tuple[int, int], draw: int, n
         warnings.simplefilter("ignore")
         data = transform(image=image, mask=mask.copy(), force_apply=True)
     new_image, new_mask = data["image"], data["mask"]
-    if not isinstance(new_image, np.ndarray) or new_image.dtype != np.uint8 or new_image.shape[2:] != (3,):
+    same = isinstance(new_image, np.ndarray) and new_image.dtype == image.dtype
+    if not same or new_image.shape[2:] != (pixels.bands,):
         raise _BadTransformError(
-            f"augment: {name} does not give a uint8 image of 3 channels; leave it out: images are normalised and "
-            "become tensors after augmentation, on the device (see mean and std)"
+            f"augment: {name} does not give a {pixels.dtype} image of {pixels.bands} channels; leave it out: images "
+            "are normalised and become tensors after augmentation, on the device (see mean and std)"
         )
     if isinstance(transform, A.ImageOnlyTransform) and not np.array_equal(mask, new_mask):
         raise _BadTransformError(f"augment: {name} changes colours, and masks with them; take another transform")

@@ -1,8 +1,10 @@
 """What all data modules share: splits, loaders, augmentation, classes, cache. A data set adds where its files are."""
 
 import logging
+import os
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -16,17 +18,18 @@ from seg.data.cache import Cache, disk_folder, fingerprint
 from seg.data.classes import IGNORE, Classes
 from seg.data.counts import class_counts, pixel_counts
 from seg.data.dataset import Pair, Pairs, Reader, check_files
-from seg.data.images import Labels
+from seg.data.images import Channels, Labels
 from seg.data.loader import TrainingLoader, loading, resized
+from seg.data.normalisation import Normalisation
+from seg.data.pixels import PixelFacts, Pixels
 from seg.data.presets import prefer_rare, preset
 from seg.data.sampling import EvaluationBatches, Sampling, TrainingOrder, balanced_weights
 from seg.data.splits import Split, divide
-from seg.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 
 logger = logging.getLogger(__name__)
 
 
-class SegmentationData(pl.LightningDataModule):
+class SegmentationData(PixelFacts, pl.LightningDataModule):
     """Read images and masks of a data set in batches.
 
     The same seed gives the same batches, whatever `num_workers` and `multiprocessing_context` are.
@@ -59,8 +62,14 @@ class SegmentationData(pl.LightningDataModule):
         num_workers: processes that read; auto is one a core, at most 8, shared among the processes that train.
         cache: keep decoded images: none, in ram while the run lasts, or on disk across runs.
         cache_limit: GiB that all caches of a run may take on a machine; what does not fit is decoded each time.
-        mean: of the pixel values 0..255, a number a channel; ImageNet's where not given.
-        std: of the pixel values 0..255, a number a channel; ImageNet's where not given.
+        channels: rgb makes every image 8-bit RGB; grey keeps one band of brightness, native all bands of the file, and
+            both the file's depth: 8 bits, 16 bits or floats. The network's in_channels follows.
+        stats: imagenet, or auto, mean and std of the training split; null is imagenet for rgb and auto for others.
+        clip_percentiles: [lower, upper] of the training split, a band, beyond which auto cuts values off; null is
+            [0.5, 99.5] for more than 8 bits and nothing for 8; [] is nothing.
+        clip: [lowest, highest] value of each band, typed by hand instead.
+        mean: of the pixel values, a number a band, typed by hand instead.
+        std: of the pixel values, a number a band, typed by hand instead.
         seed: decides order and augmentation, with the epoch; that of the run (seed_everything) where not given.
         multiprocessing_context: how workers start; null is the platform's own way.
 
@@ -70,7 +79,6 @@ class SegmentationData(pl.LightningDataModule):
     """
 
     ignore_index = IGNORE
-    in_channels = 3
     tree: ClassVar[str] = ""
     """The files that the data set consists of, and where they come from, for errors; {root} is filled in."""
 
@@ -97,6 +105,10 @@ class SegmentationData(pl.LightningDataModule):
         num_workers: int | Literal["auto"] = "auto",
         cache: Literal["none", "ram", "disk"] = "none",
         cache_limit: float = 4.0,
+        channels: Channels = "rgb",
+        stats: Literal["imagenet", "auto"] | None = None,
+        clip_percentiles: list[float] | None = None,
+        clip: list[list[float]] | None = None,
         mean: list[float] | None = None,
         std: list[float] | None = None,
         seed: int | None = None,
@@ -117,12 +129,7 @@ class SegmentationData(pl.LightningDataModule):
         if num_workers != "auto":
             _at_least("num_workers", num_workers, 0)
         self.cache, self.cache_limit = cache, _at_least("cache_limit", cache_limit, 0)
-        self.mean, self.std = list(mean or IMAGENET_MEAN), list(std or IMAGENET_STD)
-        for name, values in (("mean", self.mean), ("std", self.std)):
-            if len(values) != self.in_channels or (name == "std" and min(values) <= 0):
-                raise ValueError(
-                    f"{name}: {values} must be {self.in_channels} numbers in pixel units (0..255), std above 0"
-                )
+        self.normalisation = Normalisation(channels, stats, clip_percentiles, clip, mean, std)
         self.seed, self.multiprocessing_context = _at_least("seed", seed or 0, 0), multiprocessing_context
         self.datasets: dict[str, Pairs] = {}
         self._parts: dict[str, list[Pair]] = {}
@@ -151,7 +158,7 @@ class SegmentationData(pl.LightningDataModule):
             return self.pairs(split)
         if not self._parts:
             pool, test = self.pool(), self.pairs("test") if self.has_test() else []
-            check_files(pool, self.reader(), "the train and val splits", self.root, self._tree())
+            check_files(pool, self._reader(), "the train and val splits", self.root, self._tree())
             self._parts = divide(self.split, pool, test, self._class_counts, self.root)
         return self._parts[split]
 
@@ -167,6 +174,14 @@ class SegmentationData(pl.LightningDataModule):
     def num_classes(self) -> int:
         """The number of classes, 255 (ignore) not counted."""
         return len(self.class_names)
+
+    @cached_property
+    def pixels(self) -> Pixels:
+        """What the pixels are, and how they are normalised; images are read for it unless they are plain RGB."""
+        settings = self.normalisation
+        if settings.needs_files and not self.root.is_dir() and os.environ.get("LOCAL_RANK", "0") == "0":
+            self.prepare_data()  # the network is built from this, before Lightning would call it
+        return settings.pixels(lambda: self.split_pairs("train"), self._reader(), self.root)
 
     @property
     def test_split_name(self) -> str:
@@ -186,11 +201,11 @@ class SegmentationData(pl.LightningDataModule):
 
     def pixel_counts(self) -> tuple[list[int], list[int]]:
         """Return for each class its pixels in the training split, and those of the images that contain it."""
-        return pixel_counts(self.datasets["train"].pairs, self.labels, self.reader(), self.root)
+        return pixel_counts(self.datasets["train"].pairs, self.labels, self._reader(), self.root)
 
     def _class_counts(self, pairs: Sequence[Pair]) -> np.ndarray:
         """Return the pixels of each class, 255 not counted, in each of some files: (files, classes)."""
-        return class_counts(pairs, self.labels, self.reader(), self.root)[:, :-1]
+        return class_counts(pairs, self.labels, self._reader(), self.root)[:, :-1]
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return shuffled, augmented batches; the incomplete last one is left out unless it is the only one."""
@@ -244,19 +259,24 @@ class SegmentationData(pl.LightningDataModule):
         """Build a split's data set, its files looked for, its cache laid out."""
         if not self.root.is_dir():
             raise FileNotFoundError(f"root: there is no folder {self.root}.\n{self._tree()}")
-        pairs, reader = self.split_pairs(split), self.reader()
+        pairs, reader = self.split_pairs(split), self._reader()
         check_files(pairs, reader, f"the {split} split", self.root, self._tree())
         training = split == "train"
         augment = self._augmentation(pairs) if training else None
         cache = self._cache(split, pairs, reader, training)
-        return Pairs(pairs, self.labels, reader, augment, self.resize, cache, self.resize_masks)
+        return Pairs(pairs, self.labels, reader, augment, self.resize, cache, self.resize_masks, self.pixels)
+
+    def _reader(self) -> Reader:
+        reader = self.reader()
+        reader.channels = self.normalisation.channels
+        return reader
 
     def _augmentation(self, pairs: Sequence[Pair]) -> Augment:
-        chosen = self.augment if isinstance(self.augment, list) else self.augment(self.crop, self.mean)
+        chosen = self.augment if isinstance(self.augment, list) else self.augment(self.crop, self.pixels)
         if self.sampling.rare_crops:
             rare = self.sampling.rare_labels(self._class_counts(pairs), self.class_names)
             prefer_rare(chosen, rare, self.sampling.rare_crops)
-        return Augment(chosen, self.seed)
+        return Augment(chosen, self.seed, self.pixels)
 
     def _cache(self, split: str, pairs: Sequence[Pair], reader: Reader, training: bool) -> Cache | None:
         if self.cache == "none":
@@ -267,12 +287,14 @@ class SegmentationData(pl.LightningDataModule):
         shapes = list(zip(images, images if training else own, strict=True))
         used = sum(dataset.cache.size for dataset in self.datasets.values() if dataset.cache is not None)
         limit = self.cache_limit * 2**30
+        kind: Any = {"bands": self.pixels.bands, "dtype": self.pixels.dtype}
         if self.cache == "ram":
-            return Cache("ram", shapes, int(limit / self._local_processes()) - used)
-        settings = (split, resize, self.num_classes, sorted(self.labels.label_map.items()), reader.settings())
+            return Cache("ram", shapes, int(limit / self._local_processes()) - used, **kind)
+        labels = self.num_classes, sorted(self.labels.label_map.items())
+        settings = (split, resize, *labels, reader.settings(), self.pixels[:4])  # the mean stands for what is missing
         key = fingerprint(settings, [file for pair in pairs for file in reader.files(pair)])
         purpose = "x".join(map(str, resize)) if resize else "full"
-        return Cache("disk", shapes, int(limit) - used, disk_folder(self.root), f"{split}-{purpose}", key)
+        return Cache("disk", shapes, int(limit) - used, disk_folder(self.root), f"{split}-{purpose}", key, **kind)
 
     def _tree(self) -> str:
         return self.tree.format(root=self.root)

@@ -43,6 +43,8 @@ class Cache:
         folder: where a disk cache lies.
         name: of a disk cache's purpose; an older cache of the same name and another key is deleted.
         key: what the decoded samples depend on, see `fingerprint`.
+        bands: of every image.
+        dtype: of every image.
 
     """
 
@@ -54,11 +56,14 @@ class Cache:
         folder: Path | None = None,
         name: str = "",
         key: str = "",
+        bands: int = 3,
+        dtype: str = "uint8",
     ) -> None:
-        self.kind, self.shapes = kind, list(shapes)
+        self.kind, self.shapes, self.bands, self.dtype = kind, list(shapes), bands, dtype
+        self.depth = bands * np.dtype(dtype).itemsize  # bytes a pixel
         # Checksums find pixels that a power cut lost after the flag was saved; memory needs none.
         self.checked: set[int] | None = set() if kind == "disk" else None
-        lengths = [3 * image[0] * image[1] + mask[0] * mask[1] for image, mask in self.shapes]
+        lengths = [self.depth * image[0] * image[1] + mask[0] * mask[1] for image, mask in self.shapes]
         head = 5 * len(lengths)
         if kind == "ram":
             folder = _memory_folder(head + sum(lengths), limit)
@@ -89,7 +94,7 @@ class Cache:
             )
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return copies of a sample's image, uint8 (H, W, 3), and mask, uint8 (H, W); None where it is not there."""
+        """Return copies of a sample's image, (H, W, N), and mask, uint8 (H, W); None where it is not there."""
         if index >= self.kept or self._flags is None or self._flags[index] != 1:
             return None
         image_view, mask_view, data = self._views(index)
@@ -102,12 +107,15 @@ class Cache:
 
     def write(self, index: int, image: np.ndarray, mask: np.ndarray) -> None:
         """Keep a sample, where it fits and has the shape that was announced."""
-        if index >= self.kept or self._flags is None or (image.shape[:2], mask.shape) != self.shapes[index]:
+        if index >= self.kept or self._flags is None:
+            return
+        size, mask_size = self.shapes[index]
+        if image.dtype != self.dtype or image.shape != (*size, self.bands) or mask.shape != mask_size:
             return
         image, mask = np.ascontiguousarray(image), np.ascontiguousarray(mask)
         if self._handle is not None:  # 4 times faster than through the map, whose pages would all be missing at first
             os.pwrite(self._handle, image.data, int(self.starts[index]))
-            os.pwrite(self._handle, mask.data, int(self.starts[index]) + image.size)
+            os.pwrite(self._handle, mask.data, int(self.starts[index]) + image.nbytes)
         else:
             image_view, mask_view, _ = self._views(index)
             image_view[...], mask_view[...] = image, mask
@@ -121,9 +129,9 @@ class Cache:
 
     def _views(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         (height, width), (mask_height, mask_width) = self.shapes[index]
-        start, middle = int(self.starts[index]), int(self.starts[index]) + 3 * height * width
+        start, middle = int(self.starts[index]), int(self.starts[index]) + self.depth * height * width
         data = self._bytes[start : middle + mask_height * mask_width]
-        image = self._bytes[start:middle].reshape(height, width, 3)
+        image = self._bytes[start:middle].view(self.dtype).reshape(height, width, self.bands)
         return image, data[middle - start :].reshape(mask_height, mask_width), data
 
     def _open(self) -> None:

@@ -13,7 +13,18 @@ from torch.utils.data import Dataset, default_collate
 
 from seg.data.augment import Augment
 from seg.data.cache import Cache
-from seg.data.images import Labels, Size, read_image, read_mask, read_size, refuse_two_sizes, resize_image, resize_mask
+from seg.data.images import (
+    Channels,
+    Labels,
+    Size,
+    read_image,
+    read_mask,
+    read_size,
+    refuse_two_sizes,
+    resize_image,
+    resize_mask,
+)
+from seg.data.pixels import Pixels
 from seg.data.sampling import Key
 
 
@@ -28,9 +39,12 @@ class Pair(NamedTuple):
 class Reader:
     """Read a pair's files; a data set whose annotations are not mask files derives from this, picklable for workers."""
 
+    channels: Channels = "rgb"
+    """What images are read as; the data module sets it."""
+
     def image(self, pair: Pair) -> np.ndarray:
-        """Return the image, uint8 (H, W, 3), upright."""
-        return read_image(pair.image)
+        """Return the image, (H, W, N) as `read_image` gives it, upright."""
+        return read_image(pair.image, self.channels)
 
     def mask(self, pair: Pair) -> np.ndarray:
         """Return the mask's values, uint8 (H, W), before `Labels` gives them their meaning."""
@@ -88,7 +102,7 @@ def check_files(pairs: Sequence[Pair], reader: Reader, what: str, root: Path, tr
 
 
 class Sample(TypedDict):
-    """Image uint8 (3, H, W), mask uint8 (H, W) with 255 = ignore, and the sample's name."""
+    """Image (N, H, W) in its own type, mask uint8 (H, W) with 255 = ignore, and the sample's name."""
 
     image: torch.Tensor
     mask: torch.Tensor
@@ -107,6 +121,7 @@ class Pairs(Dataset[Sample]):
         cache: decoded samples, shared by all workers.
         resize_masks: false leaves the masks alone in training too: augmentation sees full-size images and masks, and
             the image is scaled last, by what `resize` would have scaled it.
+        pixels: what all images must be.
 
     """
 
@@ -119,8 +134,9 @@ class Pairs(Dataset[Sample]):
         resize: tuple[int, int] | None = None,
         cache: Cache | None = None,
         resize_masks: bool = True,
+        pixels: Pixels = Pixels(),  # noqa: B008 (cannot be changed)
     ) -> None:
-        self.pairs, self.labels, self.reader = list(pairs), labels, reader
+        self.pairs, self.labels, self.reader, self.pixels = list(pairs), labels, reader, pixels
         self.augment, self.resize, self.cache = augment, resize, cache
         self.scale_last = resize is not None and augment is not None and not resize_masks
 
@@ -128,11 +144,13 @@ class Pairs(Dataset[Sample]):
         return len(self.pairs)
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return image, uint8 (H, W, 3), and mask, uint8 (H, W), before augmentation."""
+        """Return image, (H, W, N), and mask, uint8 (H, W), before augmentation."""
         if self.cache is not None and (cached := self.cache.read(index)) is not None:
             return cached
         pair = self.pairs[index]
         image, mask = self.reader.both(pair, self.labels)
+        self.pixels.check(image, pair.image)
+        self.pixels.fill(image, mask)
         if self.resize is not None and not self.scale_last:
             image = resize_image(image, self.resize)
             if self.augment is not None:
@@ -157,7 +175,7 @@ class Pairs(Dataset[Sample]):
 
 
 def collate(samples: Sequence[Sample]) -> dict[str, Any]:
-    """Stack samples of one size to a batch: image (B, 3, H, W) in channels_last memory, mask (B, H, W), id list.
+    """Stack samples of one size to a batch: image (B, N, H, W) in channels_last memory, mask (B, H, W), id list.
 
     Raises:
         ValueError: sizes differ.

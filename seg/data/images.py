@@ -1,28 +1,39 @@
-"""The one reader of images and masks: files -> uint8 arrays, upright, checked.
+"""The one reader of images and masks: files -> arrays, upright, checked.
 
-Two decoders give the same pixels: OpenCV, the faster of the two, reads the plain JPEG and PNG files that data sets are
-made of; Pillow reads everything else. OpenCV alone would not do: it fills truncated files with grey, expands palettes
-to colours and has its own idea of CMYK.
+Images are 8-bit RGB unless other channels are asked for: `rasters.py` reads those.
 """
 
-import io
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from seg.data.classes import IGNORE
+from seg.data.decoding import (
+    DAMAGED,
+    GREY,
+    HUGE,
+    ORIENTATION,
+    PILLOW_ERRORS,
+    RGB,
+    check_size,
+    decode,
+    is_deep,
+    jpeg_size,
+    open_picture,
+    plain_png_color,
+    read_bytes,
+    samples,
+)
+from seg.data.rasters import as_grey, as_labels, as_rgb, is_npy, is_tiff, read_raster, read_raster_size
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".npy")
 """Suffixes that are looked for where a list names a file without one, the likeliest first."""
 
-ORIENTATION = 0x0112  # the EXIF tag; 1 is upright, 5 to 8 swap height and width
-_EIGHT_BIT = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
-_PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
-_GREY, _RGB = 0, 2  # colour types of the PNG standard
-_DAMAGED = "is damaged or incomplete ({error}); copy or download it again, or take it out of the list"
+Channels: TypeAlias = Literal["rgb", "grey", "native"]
+"""What an image is read as: 8-bit RGB, one band of brightness, or every band; the last two keep the file's depth."""
 
 
 class Size(NamedTuple):
@@ -32,62 +43,77 @@ class Size(NamedTuple):
     width: int
 
 
-def read_image(path: str | Path) -> np.ndarray:
+def read_image(path: str | Path, channels: Channels = "rgb") -> np.ndarray:
     """Read an image as it is meant to be seen.
 
-    Grey, palette, transparent and CMYK images become RGB; the EXIF orientation is applied here and nowhere else.
+    The EXIF orientation is applied here and nowhere else.
 
     Args:
-        path: any file that Pillow can read, with 8 bits a channel.
+        path: any file that Pillow can read, a TIFF of any number of bands, or a .npy file.
+        channels: rgb makes grey, palette, transparent and CMYK images RGB and takes 8 bits a channel alone; grey gives
+            one band, of colours their luma (ITU-R BT.601); native gives all bands, see `read_raster`.
 
     Returns:
-        uint8 (H, W, 3), red first.
+        uint8 (H, W, 3), red first; for grey and native uint8, uint16 or float32 (H, W, N).
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: not an image, truncated, or more than 8 bits a channel.
+        ValueError: not an image, truncated, larger than the limit, or not of the channels that are asked for.
 
     """
-    data = _bytes(path)
-    if _is_plain_jpeg(data) or _plain_png_color(data) in (_GREY, _RGB):
-        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if channels != "rgb" or is_npy(path):
+        raster = read_raster(path)
+        return as_rgb(raster, path) if channels == "rgb" else as_grey(raster, path) if channels == "grey" else raster
+    data = read_bytes(path)
+    if jpeg_size(data) or plain_png_color(data) in (GREY, RGB):
+        decoded = decode(path, data, cv2.IMREAD_COLOR)
         if decoded is not None:
             return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB, dst=decoded))
-    image = _open(path, data)
+    image = _open_rgb(path, data)
     try:
         image.load()
         upright = ImageOps.exif_transpose(image)
         return np.array(upright if upright.mode == "RGB" else upright.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"image {path} " + _DAMAGED.format(error=error)) from error
+    except PILLOW_ERRORS as error:
+        raise ValueError(f"image {path} " + DAMAGED.format(error=error)) from error
 
 
 def read_mask(path: str | Path) -> np.ndarray:
     """Read a mask's label values, a palette's indices as they are.
 
     Args:
-        path: an indexed ("P") or grey 8-bit file without loss: PNG, BMP, TIFF, GIF.
+        path: an indexed ("P") or grey file without loss: PNG, BMP, TIFF, GIF; or integers (H, W) in a .npy file. It may
+            have more than 8 bits where its values do not need them.
 
     Returns:
         uint8 (H, W), upright like its image.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a colour picture, a JPEG, more than 8 bits, truncated, or not an image.
+        ValueError: a colour picture, a JPEG, a value above 255, truncated, or not an image.
 
     """
-    data = _bytes(path)
-    if _plain_png_color(data) == _GREY:
-        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if is_npy(path):
+        return as_labels(read_raster(path), path)
+    data = read_bytes(path)
+    if plain_png_color(data) == GREY:
+        decoded = decode(path, data, cv2.IMREAD_UNCHANGED)
         if decoded is not None:
-            return np.asarray(decoded)
-    image = _open(path, data)
+            return decoded
+    try:
+        image = open_picture(path, data)
+    except ValueError:
+        if not is_tiff(data):
+            raise
+        return as_labels(read_raster(path), path)  # of numbers that Pillow does not know
     if image.format in ("JPEG", "MPO", "WEBP"):
         raise ValueError(
             f"mask {path} is a {image.format} file, which stores labels inexactly; "
             "save masks as indexed or grey PNG, straight from the tool that drew them"
         )
-    if image.mode not in ("P", "L", "1"):
+    if samples(image) == 1 and is_deep(image, data):
+        return as_labels(read_raster(path), path)
+    if image.mode not in ("P", "L", "1") or samples(image) > 1:
         raise ValueError(
             f"mask {path} is a colour picture (mode {image.mode}); an indexed mask is expected, one label a pixel. "
             "Convert its colours to indices by the data set's palette first (seg/convert/palette.py writes such files)"
@@ -99,8 +125,8 @@ def read_mask(path: str | Path) -> np.ndarray:
         # Pillow spreads grey of 2 and 4 bits over 0..255, as a picture wants it and labels do not.
         spread = {2: 85, 4: 17}.get(data[24], 1) if image.format == "PNG" and image.mode == "L" else 1
         return mask // np.uint8(spread)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"mask {path} " + _DAMAGED.format(error=error)) from error
+    except PILLOW_ERRORS as error:
+        raise ValueError(f"mask {path} " + DAMAGED.format(error=error)) from error
 
 
 def read_size(path: str | Path) -> Size:
@@ -108,12 +134,15 @@ def read_size(path: str | Path) -> Size:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: not an image.
+        ValueError: not an image, or larger than the limit.
 
     """
+    if is_npy(path):
+        return Size(*read_raster_size(path))
     try:
         with Image.open(path) as image:
             width, height = image.size
+            check_size(path, height, width)
             if image.format == "TIFF":  # Pillow turns these itself, and gives the upright size
                 return Size(height, width)
             # Asking a PNG without EXIF for it decodes the whole file, in search of a chunk behind the pixels.
@@ -121,17 +150,34 @@ def read_size(path: str | Path) -> Size:
             return Size(width, height) if turned else Size(height, width)
     except FileNotFoundError:
         raise
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"image {path} " + _DAMAGED.format(error=error)) from error
+    except PILLOW_ERRORS as error:
+        with open(path, "rb") as file:
+            if is_tiff(file.read(4)):  # of more bands than Pillow knows
+                return Size(*read_raster_size(path))
+        if str(error).startswith(str(path)):
+            raise
+        if isinstance(error, Image.DecompressionBombError):
+            raise ValueError(f"{path} " + HUGE.format(error=error)) from error
+        raise ValueError(f"image {path} " + DAMAGED.format(error=error)) from error
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return a uint8 (H, W, N) image at another (height, width): averaged where it shrinks, linear where it grows."""
+    """Return an image (H, W, N) at another (height, width): averaged where it shrinks, linear where it grows."""
+    shrinks = size[0] <= image.shape[0] and size[1] <= image.shape[1]
+    return interpolate(image, size, cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def interpolate(image: np.ndarray, size: tuple[int, int], method: int) -> np.ndarray:
+    """Return an image (H, W, N) or mask (H, W) at another (height, width) by one of OpenCV's methods."""
     height, width = size
     if image.shape[:2] == (height, width):
         return image
-    shrinks = height <= image.shape[0] and width <= image.shape[1]
-    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR))
+    if image.ndim == 2 or 2 <= image.shape[2] <= 4:
+        return np.asarray(cv2.resize(image, (width, height), interpolation=method))
+    # OpenCV resizes 4 bands at once, and drops the last axis of a single one.
+    bands = range(0, image.shape[2], 4)
+    parts = [cv2.resize(image[:, :, first : first + 4], (width, height), interpolation=method) for first in bands]
+    return np.dstack(parts)
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -216,49 +262,17 @@ def refuse_two_sizes(image: np.ndarray, mask: np.ndarray, image_path: str | Path
         )
 
 
-def _bytes(path: str | Path) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()
-
-
-def _open(path: str | Path, data: bytes) -> Image.Image:
+def _open_rgb(path: str | Path, data: bytes) -> Image.Image:
+    """Open a picture that becomes RGB; what has more to say than that is refused with the setting that reads it."""
+    kept = "set the data module's channels to native (or grey) to read it as it is, or save it as 8-bit RGB"
     try:
-        image = Image.open(io.BytesIO(data))
-    except UnidentifiedImageError as error:
-        what = "is empty" if not data else "is not an image that can be read"
-        raise ValueError(f"{path} {what}; replace it, or take it out of the list") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{path} " + _DAMAGED.format(error=error)) from error
-    deep = image.mode not in _EIGHT_BIT
-    if image.format == "PNG":
-        deep = data[24] > 8  # Pillow would drop the low byte of 16-bit colours without a word
-    elif image.format == "TIFF":
-        deep = deep or max(image.tag_v2.get(258, (8,))) > 8  # type: ignore[attr-defined]
-    if deep:
-        raise ValueError(
-            f"{path} has more than 8 bits a channel (mode {image.mode}), which is not read; save it with 8"
-        )
+        image = open_picture(path, data)
+    except ValueError as error:
+        if is_tiff(data) and isinstance(error.__cause__, UnidentifiedImageError):
+            raise ValueError(f"{path} is damaged, or has other bands than 8-bit colours; {kept}") from error
+        raise
+    if is_deep(image, data):
+        raise ValueError(f"{path} has more than 8 bits a channel (mode {image.mode}); {kept}")
+    if samples(image) > 4 or samples(image) > 2 > len(image.getbands()):  # RGBX is RGB
+        raise ValueError(f"{path} has {samples(image)} bands that are no colours; {kept}")
     return image
-
-
-def _is_plain_jpeg(data: bytes) -> bool:
-    """Tell whether OpenCV gives a JPEG's pixels exactly: whole, grey or RGB, no word about orientation or colours."""
-    if not (data.startswith(b"\xff\xd8") and data.endswith(b"\xff\xd9")):
-        return False
-    position = 2
-    while position + 10 <= len(data) and data[position] == 0xFF:
-        marker, length = data[position + 1], int.from_bytes(data[position + 2 : position + 4], "big")
-        if marker in (0xC0, 0xC1, 0xC2):  # start of frame: precision, height, width, channels
-            return data[position + 4] == 8 and data[position + 9] in (1, 3)
-        if marker in (0xE1, 0xEE):  # EXIF or XMP; Adobe's colour transform
-            return False
-        position += 2 + length
-    return False
-
-
-def _plain_png_color(data: bytes) -> int | None:
-    """Return the colour type of a PNG that OpenCV reads exactly: whole, 8 bits, nothing clear, no orientation."""
-    if not (data.startswith(_PNG_START) and data.endswith(_PNG_END)) or data[24] != 8:
-        return None
-    head = data[: data.find(b"IDAT")]
-    return None if b"tRNS" in head or b"eXIf" in data or b"exif" in head else data[25]

@@ -6,6 +6,7 @@ import albumentations as A
 
 from seg.data.augment import Transform, leaves
 from seg.data.classes import IGNORE
+from seg.data.pixels import Pixels
 from seg.data.transforms import FastColorJitter, RandomScaleCrop, default_augmentation
 
 
@@ -78,42 +79,55 @@ def prefer_rare(transforms: Sequence[Transform], labels: Sequence[int], share: f
         crop.rare_labels, crop.rare_share = list(labels), share
 
 
-def light(crop: tuple[int, int], mean: Sequence[float]) -> list[Transform]:
+def light(crop: tuple[int, int], pixels: Pixels) -> list[Transform]:
     """Return scale 0.8 to 1.25, a random crop and a horizontal flip."""
-    return [RandomScaleCrop(*crop, scale=(0.8, 1.25), fill=_color(mean)), A.HorizontalFlip(p=0.5)]
+    return [RandomScaleCrop(*crop, scale=(0.8, 1.25)), A.HorizontalFlip(p=0.5)]
 
 
-def strong(crop: tuple[int, int], mean: Sequence[float]) -> list[Transform]:
+def standard(crop: tuple[int, int], pixels: Pixels) -> list[Transform]:
+    """Return the default augmentation: scale 0.5 to 2, a random crop, a horizontal flip, a jitter of what there is."""
+    return default_augmentation(crop, pixels.are_rgb)
+
+
+def strong(crop: tuple[int, int], pixels: Pixels) -> list[Transform]:
     """Return the standard with more jitter, turns of up to 15°, and now and then blur, noise or no colour."""
+    fill = _color("strong", pixels)
     return [
-        RandomScaleCrop(*crop, fill=_color(mean)),
+        RandomScaleCrop(*crop),
         A.HorizontalFlip(p=0.5),
-        A.Rotate(limit=15, fill=_color(mean), fill_mask=IGNORE, p=0.5),
+        A.Rotate(limit=15, fill=fill, fill_mask=IGNORE, p=0.5),
         FastColorJitter(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.05),
         A.OneOf([A.GaussianBlur(p=1.0), A.GaussNoise(std_range=(0.02, 0.08), p=1.0)], p=0.3),
         A.ToGray(p=0.1),
     ]
 
 
-def random(crop: tuple[int, int], mean: Sequence[float]) -> list[Transform]:
+def random(crop: tuple[int, int], pixels: Pixels) -> list[Transform]:
     """Return scale, crop and flip of the standard, then two changes of RandAugment."""
-    return [RandomScaleCrop(*crop, fill=_color(mean)), A.HorizontalFlip(p=0.5), RandAugment(fill=_color(mean))]
+    return [RandomScaleCrop(*crop), A.HorizontalFlip(p=0.5), RandAugment(fill=_color("random", pixels))]
 
 
-def _color(mean: Sequence[float]) -> tuple[int, ...]:
-    return tuple(round(value) for value in mean)
+def _color(name: str, pixels: Pixels) -> tuple[int, ...]:
+    """Return the colour of the padding; refuse images without colours, which the augmentation would change.
+
+    Raises:
+        ValueError: images that are not 8-bit RGB.
+
+    """
+    if not pixels.are_rgb:
+        raise ValueError(
+            f"augment: '{name}' changes the colours of 8-bit RGB, but images have {pixels.bands} bands of "
+            f"{pixels.dtype}; take light or standard, or a list of transforms that suit them"
+        )
+    return tuple(round(value) for value in pixels.mean)
 
 
-PRESETS: dict[str, Callable[[tuple[int, int], Sequence[float]], list[Transform]]] = {
-    "light": light,
-    "standard": default_augmentation,
-    "strong": strong,
-    "random": random,
-}
-"""Augmentations by name: functions of (height, width) to train on and of the padding's colour, 0..255 a channel."""
+Preset = Callable[[tuple[int, int], Pixels], list[Transform]]
+PRESETS: dict[str, Preset] = {"light": light, "standard": standard, "strong": strong, "random": random}
+"""Augmentations by name: functions of (height, width) to train on and of what the images are."""
 
 
-def preset(name: str | None) -> Callable[[tuple[int, int], Sequence[float]], list[Transform]]:
+def preset(name: str | None) -> Preset:
     """Return the augmentation of a name; None, as old configurations have it, is standard.
 
     Raises:

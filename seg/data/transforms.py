@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from seg.data.classes import IGNORE
+from seg.data.images import interpolate
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -27,7 +28,7 @@ class RandomScaleCrop(A.DualTransform):  # type: ignore[misc]
         height: of the window, in pixels.
         width: of the window, in pixels.
         scale: smallest and largest factor; halving is as likely as doubling (uniform in the logarithm).
-        fill: colour of the padding, 0..255 a channel; ImageNet's mean by default, which normalises to about 0.
+        fill: value of the padding, a number a band; the data's mean where not given, which normalises to about 0.
         p: probability of scaling; the window is cut in any case.
         rare_labels: labels that a share of the windows must contain, where the mask has one.
         rare_share: that share.
@@ -46,7 +47,7 @@ class RandomScaleCrop(A.DualTransform):  # type: ignore[misc]
         height: int,
         width: int,
         scale: tuple[float, float] = (0.5, 2.0),
-        fill: tuple[int, ...] = (124, 116, 104),
+        fill: Sequence[float] | None = None,
         p: float = 1.0,
         rare_labels: Sequence[int] = (),
         rare_share: float = 0.0,
@@ -60,8 +61,13 @@ class RandomScaleCrop(A.DualTransform):  # type: ignore[misc]
         self.height, self.width, self.fill_mask = height, width, IGNORE
         if not (0 <= rare_share <= 1 and 0 < cat_max_ratio <= 1):
             raise ValueError(f"rare_share: {rare_share} and cat_max_ratio: {cat_max_ratio} must be shares, 0 to 1")
-        self.scale, self.fill, self.scale_p = (float(scale[0]), float(scale[1])), tuple(fill), p
+        self.scale, self.fill, self.scale_p = (float(scale[0]), float(scale[1])), fill, p
         self.rare_labels, self.rare_share, self.cat_max_ratio = list(rare_labels), rare_share, cat_max_ratio
+
+    def suit(self, mean: Sequence[float], std: Sequence[float], whole: bool) -> None:
+        """Take the mean of the data to pad with, rounded where values are whole; `Augment` calls this."""
+        if self.fill is None:
+            self.fill = [round(value) if whole else value for value in mean]
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         """Draw the factor and the window."""
@@ -135,27 +141,34 @@ class RandomScaleCrop(A.DualTransform):  # type: ignore[misc]
         first = int(where * (length - kept + 1))
         return (first, first + kept), target, 0
 
-    def _cut(self, array: np.ndarray, params: dict[str, Any], interpolation: int, fill: Any) -> np.ndarray:
+    def _cut(self, array: np.ndarray, params: dict[str, Any], interpolation: int, fill: Sequence[float]) -> np.ndarray:
         first_row, last_row, first_column, last_column = params["source"]
         target_height, target_width = params["target"]
         top, left = params["offset"]
-        array = array[first_row:last_row, first_column:last_column]
-        if array.shape[:2] != (target_height, target_width):
-            array = np.asarray(cv2.resize(array, (target_width, target_height), interpolation=interpolation))
+        array = interpolate(
+            array[first_row:last_row, first_column:last_column], (target_height, target_width), interpolation
+        )
         if (target_height, target_width) == (self.height, self.width):
             return array
+        if len(fill) > 4:  # more than OpenCV fills
+            padded = np.empty((self.height, self.width, len(fill)), array.dtype)
+            padded[:] = fill
+            padded[top : top + target_height, left : left + target_width] = array
+            return padded
         bottom, right = self.height - target_height - top, self.width - target_width - left
-        return np.asarray(
-            cv2.copyMakeBorder(array, top, bottom, left, right, borderType=cv2.BORDER_CONSTANT, value=fill)
-        )
+        padded = cv2.copyMakeBorder(array, top, bottom, left, right, borderType=cv2.BORDER_CONSTANT, value=fill)
+        return np.asarray(padded).reshape(self.height, self.width, *array.shape[2:])
 
     def apply(self, img: np.ndarray, **params: Any) -> np.ndarray:
         """Cut the window out of an image."""
-        return self._cut(img, params, cv2.INTER_LINEAR, self.fill)
+        fill = IMAGENET_MEAN if self.fill is None else self.fill
+        if len(fill) != img.shape[2]:
+            raise ValueError(f"RandomScaleCrop: fill {list(fill)} must be a number a band, {img.shape[2]} of them")
+        return self._cut(img, params, cv2.INTER_LINEAR, fill)
 
     def apply_to_mask(self, mask: np.ndarray, **params: Any) -> np.ndarray:
         """Cut the same window out of a mask, every label from the pixel at the same place."""
-        return self._cut(mask, params, cv2.INTER_NEAREST_EXACT, IGNORE)
+        return self._cut(mask, params, cv2.INTER_NEAREST_EXACT, [IGNORE])
 
 
 class FastColorJitter(A.ImageOnlyTransform):  # type: ignore[misc]
@@ -205,7 +218,51 @@ class FastColorJitter(A.ImageOnlyTransform):  # type: ignore[misc]
 
     def apply(self, img: np.ndarray, matrix: np.ndarray, **params: Any) -> np.ndarray:
         """Multiply every pixel by the matrix."""
+        if img.dtype != np.uint8 or img.shape[2] != 3:
+            raise ValueError("it changes 8-bit RGB alone; take seg.data.transforms.BandJitter for other images")
         return np.asarray(cv2.transform(img, matrix))
+
+
+class BandJitter(A.ImageOnlyTransform):  # type: ignore[misc]
+    """Change brightness and contrast of every band at random, for images that are not 8-bit RGB.
+
+    A normalised value v becomes contrast · v + brightness. Integers are rounded and cut off where their type ends.
+
+    Args:
+        brightness: shift by ± this, in the data's standard deviations, drawn for every band.
+        contrast: factor 1 ± this, around the data's mean, drawn for every band.
+        p: probability.
+
+    Raises:
+        ValueError: a strength below 0, or a contrast above 1.
+
+    """
+
+    def __init__(self, brightness: float = 0.2, contrast: float = 0.2, p: float = 1.0) -> None:
+        super().__init__(p=p)
+        if brightness < 0 or not 0 <= contrast <= 1:
+            raise ValueError(f"brightness: {brightness} must be at least 0, contrast: {contrast} in 0..1")
+        self.brightness, self.contrast = brightness, contrast
+        self.mean, self.std = np.asarray(IMAGENET_MEAN), np.asarray(IMAGENET_STD)
+
+    def suit(self, mean: Sequence[float], std: Sequence[float], whole: bool) -> None:
+        """Take mean and deviation of the data; `Augment` calls this."""
+        self.mean, self.std = np.asarray(mean), np.asarray(std)
+
+    def get_params(self) -> dict[str, Any]:
+        """Draw the change of every band, and put it as values: factor · value + shift."""
+        draw = self.py_random.uniform
+        factor = np.array([draw(1 - self.contrast, 1 + self.contrast) for _ in self.mean])
+        brightness = np.array([draw(-self.brightness, self.brightness) for _ in self.mean])
+        shift = (1 - factor) * self.mean + brightness * self.std
+        return {"factor": factor.astype(np.float32), "shift": shift.astype(np.float32)}
+
+    def apply(self, img: np.ndarray, factor: np.ndarray, shift: np.ndarray, **params: Any) -> np.ndarray:
+        """Multiply and add, band by band."""
+        changed = img * factor + shift
+        if img.dtype.kind == "u":
+            np.rint(changed, out=changed).clip(0, np.iinfo(img.dtype).max, out=changed)
+        return np.asarray(changed, dtype=img.dtype)
 
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
@@ -230,19 +287,12 @@ def color_matrix(brightness: float, contrast: float, saturation: float, hue: flo
     return np.hstack([matrix, np.full((3, 1), 127.5 * (1 - contrast))]).astype(np.float32)
 
 
-def default_augmentation(
-    crop: tuple[int, int], mean: Sequence[float] = IMAGENET_MEAN
-) -> list[A.BasicTransform | A.BaseCompose]:
-    """Return the default: scale 0.5 to 2, a random crop, a horizontal flip, colour jitter.
+def default_augmentation(crop: tuple[int, int], rgb: bool = True) -> list[A.BasicTransform | A.BaseCompose]:
+    """Return the default: scale 0.5 to 2, a random crop, a horizontal flip, and a jitter of colours or bands.
 
     Args:
         crop: (height, width) of what is trained on, in pixels.
-        mean: colour of the padding, 0..255 a channel.
+        rgb: whether images are 8-bit RGB.
 
     """
-    red, green, blue = (round(value) for value in mean)
-    return [
-        RandomScaleCrop(*crop, fill=(red, green, blue)),
-        A.HorizontalFlip(p=0.5),
-        FastColorJitter(),
-    ]
+    return [RandomScaleCrop(*crop), A.HorizontalFlip(p=0.5), FastColorJitter() if rgb else BandJitter()]

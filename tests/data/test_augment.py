@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from seg.data.augment import Augment
+from seg.data.pixels import Pixels
+from seg.data.transforms import FastColorJitter
 from tests.data.conftest import picture
 
 GEOMETRIC = [
@@ -180,3 +182,45 @@ def test_transforms_of_a_list_draw_independently_of_each_other():
     corners = [int(augment(image, mask, 0, position)[1][0, 0]) for position in range(400)]
     counts = np.bincount(corners, minlength=4)
     assert counts.min() > 60, counts  # each of four combinations about 100 times
+
+
+DEEP = Pixels("native", 5, "uint16", [1000.0] * 5, [300.0] * 5)
+FLOAT = Pixels("native", 1, "float32", [0.0], [1.0])
+
+
+@pytest.mark.parametrize("pixels", [DEEP, FLOAT], ids=["uint16", "float32"])
+@pytest.mark.parametrize(
+    "transform",
+    [A.RandomBrightnessContrast(), A.GaussNoise(), A.RandomGamma(), A.InvertImg(), FastColorJitter()],
+    ids=lambda transform: type(transform).__name__,
+)
+def test_a_transform_that_counts_on_a_range_is_refused_where_values_have_their_own(transform, pixels):
+    with pytest.raises(ValueError, match=rf"augment: {type(transform).__name__} .*(\d bands of|does not give a)"):
+        Augment([transform], pixels=pixels)
+
+
+def test_a_transform_that_scales_with_the_values_is_taken():
+    for pixels in (DEEP, FLOAT):
+        Augment([A.Blur(), A.ChannelShuffle()], pixels=pixels)
+    Augment([A.GaussianBlur()], pixels=DEEP)
+    with pytest.raises(ValueError, match="GaussianBlur takes pixel values to lie in a fixed range"):
+        Augment([A.GaussianBlur()], pixels=FLOAT)  # it goes through 8 bits
+
+
+@pytest.mark.parametrize("bands", [1, 4, 5])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize(
+    "transform", [A.HorizontalFlip(), A.Affine(rotate=20), A.RandomCrop(20, 20), A.D4()], ids=lambda t: type(t).__name__
+)
+def test_geometry_works_on_any_bands_and_depth(transform, bands, dtype):
+    transform.p = 1.0
+    augment = Augment([transform], pixels=Pixels("native", bands, dtype, [100.0] * bands, [10.0] * bands))
+    image = np.repeat(picture(0, 40, 50)[..., :1], bands, axis=2).astype(dtype)
+    new, mask = augment(image, np.zeros((40, 50), np.uint8), 0, 0)
+    assert new.dtype == dtype
+    assert new.shape == (*mask.shape, bands)
+
+
+def test_colour_jitter_of_bands_names_the_transform_to_take():
+    with pytest.raises(ValueError, match=r"FastColorJitter fails on an image of 5 bands of uint8.*BandJitter"):
+        Augment([FastColorJitter()], pixels=Pixels("native", 5))

@@ -71,6 +71,27 @@ def test_without_any_room_nothing_is_kept_and_nothing_breaks(make):
     assert pickle.loads(pickle.dumps(cache)).read(0) is None
 
 
+@pytest.mark.parametrize(("bands", "dtype"), [(1, "uint16"), (5, "float32"), (4, "uint8")])
+@pytest.mark.parametrize("kind", ["ram", "disk"])
+def test_images_of_any_bands_and_type_are_kept(tmp_path, kind, bands, dtype):
+    cache = Cache(kind, SHAPES, 10_000, tmp_path, "train", "k", bands, dtype)
+    head, masks = 5 * 3, sum(height * width for _, (height, width) in SHAPES)
+    pixels = sum(height * width for (height, width), _ in SHAPES)
+    assert cache.size == head + masks + pixels * bands * np.dtype(dtype).itemsize
+    images = [(np.random.default_rng(0).random((*image, bands)) * 250).astype(dtype) for image, _ in SHAPES]
+    for index, image in enumerate(images):
+        cache.write(index, image, sample(index)[1])
+        cache.write(index, image.astype(np.int8), sample(index)[1])  # of another type: not kept
+        cache.write(index, image[..., :0], sample(index)[1])
+    if kind == "disk":
+        cache = Cache(kind, SHAPES, 10_000, tmp_path, "train", "k", bands, dtype)
+    for index, image in enumerate(images):
+        read, mask = cache.read(index)
+        assert read.dtype == dtype
+        np.testing.assert_array_equal(read, image)
+        np.testing.assert_array_equal(mask, sample(index)[1])
+
+
 def test_a_sample_of_another_shape_than_announced_is_not_kept(make):
     cache = make()
     cache.write(0, np.zeros((9, 9, 3), np.uint8), np.zeros((9, 9), np.uint8))

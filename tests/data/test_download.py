@@ -1,12 +1,14 @@
 import hashlib
 import http.server
 import io
+import socket
 import tarfile
 import threading
+from types import SimpleNamespace
 
 import pytest
 
-from seg.data import VOC
+from seg.data import VOC, download
 from tests.data.conftest import write_voc
 
 
@@ -108,15 +110,95 @@ def test_an_archive_of_something_else_leaves_nothing_behind(server, tmp_path):
     assert not root.exists()
 
 
-def test_an_archive_that_reaches_outside_is_refused(server, tmp_path):
+def member(name, kind=tarfile.REGTYPE, target="", size=0):
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname, info.size = kind, target, size
+    return info
+
+
+INSIDE = "VOCdevkit/VOC2012/JPEGImages/evil"
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [member("../../../evil")],
+        [member("VOCdevkit/VOC2012/../../../../../evil")],
+        [member("VOCdevkit/up", tarfile.SYMTYPE, "../.."), member("VOCdevkit/up/evil")],
+        [member("VOCdevkit/up", tarfile.SYMTYPE, "/"), member("VOCdevkit/up/tmp/evil")],
+        # inside the archive, but above the data set once that is moved
+        [member("evil"), member(INSIDE, tarfile.SYMTYPE, "../../../evil")],
+        [member("evil"), member(INSIDE, tarfile.LNKTYPE, "evil")],
+        [
+            member(INSIDE, tarfile.SYMTYPE, "other"),
+            member("VOCdevkit/VOC2012/JPEGImages/other", tarfile.SYMTYPE, "evil"),
+        ],
+        [member("VOCdevkit/VOC2012/loop", tarfile.SYMTYPE, ".")],
+        [member(INSIDE, tarfile.FIFOTYPE)],
+        [member(INSIDE, tarfile.CHRTYPE)],
+        [member(INSIDE, size=2**50)],
+    ],
+    ids=["up", "up inside", "link up", "link to root", "link", "hard link", "cycle", "loop", "pipe", "device", "huge"],
+)
+def test_an_archive_with_anything_but_files_and_folders_that_fit_is_refused(server, tmp_path, members):
     folder, address = server
-    with tarfile.open(folder / "evil.tar", "w") as tar:
-        tar.addfile(tarfile.TarInfo("../../../evil.txt"), io.BytesIO())
-    md5 = hashlib.md5((folder / "evil.tar").read_bytes()).hexdigest()
-    data, _ = module(tmp_path, f"{address}/evil.tar", md5)
+    archive(folder, tmp_path)
+    with tarfile.open(folder / "voc.tar", "a") as tar:
+        for info in members:
+            tar.addfile(info)
+    md5 = hashlib.md5((folder / "voc.tar").read_bytes()).hexdigest()
+    data, root = module(tmp_path, f"{address}/voc.tar", md5)
     with pytest.raises(ValueError, match="cannot be unpacked"):
         data.prepare_data()
-    assert not list(tmp_path.rglob("evil.txt"))
+    assert not list(tmp_path.rglob("evil"))
+    assert leftovers(root) == ["voc.tar"]
+
+
+def test_members_that_only_together_exceed_the_disk_are_refused(server, tmp_path, monkeypatch):
+    folder, address = server
+    md5 = archive(folder, tmp_path)
+    with tarfile.open(folder / "voc.tar") as tar:
+        size = sum(info.size for info in tar)
+    data, root = module(tmp_path, f"{address}/voc.tar", md5)
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda folder: SimpleNamespace(free=size))
+    with pytest.raises(ValueError, match="does not fit on the disk"):
+        data.prepare_data()
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda folder: SimpleNamespace(free=2 * size))
+    data.prepare_data()
+    assert leftovers(root) == ["VOC2012"]
+
+
+@pytest.mark.parametrize("suffix", ["", "gz", "xz"])
+def test_an_archive_that_ends_too_early_or_is_none_is_refused_even_if_its_checksum_is_right(server, tmp_path, suffix):
+    folder, address = server
+    tree = write_voc(tmp_path / "tree" / "VOCdevkit" / "VOC2012", {"train": 2, "val": 1}, [(300, 400)])
+    with tarfile.open(folder / "whole.tar", f"w:{suffix}") as tar:
+        tar.add(tree.parent, "VOCdevkit")
+    whole = (folder / "whole.tar").read_bytes()
+    for content in (whole[: len(whole) // 2], b"no archive" * 100, b""):
+        (folder / "voc.tar").write_bytes(content)
+        data, root = module(tmp_path, f"{address}/voc.tar", hashlib.md5(content).hexdigest())
+        with pytest.raises(ValueError, match="cannot be unpacked"):
+            data.prepare_data()
+        assert leftovers(root) == ["voc.tar"]
+
+
+def test_a_server_that_falls_silent_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "TIMEOUT", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        data, root = module(tmp_path, f"http://127.0.0.1:{silent.getsockname()[1]}/voc.tar", "0" * 32)
+        with pytest.raises(ConnectionError, match="cannot be fetched"):
+            data.prepare_data()
+    assert leftovers(root) == []
+    assert socket.getdefaulttimeout() is None
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/", "http://127.0.0.1:9", "http://127.0.0.1:9/a/.."])
+def test_an_address_without_a_file_is_refused(tmp_path, url):
+    data, root = module(tmp_path, url, "0" * 32)
+    with pytest.raises(ValueError, match="names no file"):
+        data.prepare_data()
+    assert not root.parent.exists()
 
 
 def test_nothing_is_fetched_unless_asked_for(tmp_path):

@@ -162,7 +162,7 @@ def test_a_division_keeps_the_groups_of_a_table_together(tmp_path):
     (tmp_path / "pairs.csv").write_text("\n".join(["image,mask,group", *rows]))
     data = Folder(str(tmp_path), THREE, table="pairs.csv", val_fraction=0.25, num_workers=0, crop=(16, 16))
     data.setup("fit")
-    train, val = ({name.rpartition("/")[2][0] for name in ids(data, split)} for split in ("train", "val"))
+    train, val = ({pair.id.rpartition("/")[2][0] for pair in data.datasets[split].pairs} for split in ("train", "val"))
     assert len(val) == 1
     assert train | val == set("abcd")
     assert not train & val

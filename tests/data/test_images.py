@@ -1,7 +1,15 @@
 import io
+import os
+import struct
+import subprocess
+import sys
+import zlib
+from functools import partial
 
+import cv2
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from seg.data.dataset import Pair, Reader
@@ -73,21 +81,97 @@ def test_grey_palette_and_interlaced_pngs_with_a_transparent_colour_are_exact(tm
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_sixteen_bits_are_refused_and_not_cut_to_eight(tmp_path, suffix):
+@pytest.mark.parametrize("bands", [1, 3])
+def test_sixteen_bits_do_not_become_rgb_and_the_setting_that_reads_them_is_named(tmp_path, suffix, bands):
     path = tmp_path / f"deep.{suffix}"
-    Image.fromarray(np.full((4, 4), 40000, np.uint16)).save(path)
-    for read in (read_image, read_mask):
-        with pytest.raises(ValueError, match=r"deep.*more than 8 bits"):
-            read(path)
-
-
-def test_sixteen_bit_colours_are_refused(tmp_path):
-    import cv2
-
-    path = tmp_path / "deep.png"
-    cv2.imwrite(str(path), np.full((4, 4, 3), 40000, np.uint16))
-    with pytest.raises(ValueError, match="more than 8 bits"):
+    cv2.imwrite(str(path), np.full((4, 4, bands), 40000, np.uint16))
+    with pytest.raises(ValueError, match=r"deep.*more than 8 bits.*channels to native"):
         read_image(path)
+
+
+@pytest.mark.parametrize("kind", ["png16", "tif16", "tif-int32", "npy16", "npy-int64", "npy-float"])
+def test_masks_of_more_bits_are_read_where_their_values_are_labels(tmp_path, kind):
+    def write(mask):
+        path = tmp_path / f"m.{kind[:3]}"
+        if kind == "png16":
+            cv2.imwrite(str(path), mask.astype(np.uint16))
+        elif kind.startswith("tif"):
+            tifffile.imwrite(path, mask.astype(np.uint16 if kind == "tif16" else np.int32))
+        else:
+            np.save(path, mask.astype({"npy16": np.uint16, "npy-int64": np.int64, "npy-float": np.float64}[kind]))
+        return path
+
+    mask = np.random.default_rng(0).integers(0, 256, (17, 23))
+    mask[0, 0] = 255
+    read = read_mask(write(mask))
+    assert read.dtype == np.uint8
+    np.testing.assert_array_equal(read, mask)
+    mask[3, 4] = 256
+    with pytest.raises(
+        ValueError, match=r"mask .*m\.... holds 256 \(1 such pixels\); labels are whole numbers 0\.\.255"
+    ):
+        read_mask(write(mask))
+
+
+def test_masks_of_several_bands_and_of_fractions_are_refused(tmp_path):
+    np.save(tmp_path / "m.npy", np.full((4, 5), 0.5, np.float32))
+    with pytest.raises(ValueError, match=r"holds 0\.5"):
+        read_mask(tmp_path / "m.npy")
+    np.save(tmp_path / "m.npy", np.zeros((4, 5, 2), np.uint8))
+    with pytest.raises(ValueError, match="has 2 bands"):
+        read_mask(tmp_path / "m.npy")
+    tifffile.imwrite(tmp_path / "m.tif", np.zeros((3, 4, 5), np.uint8), photometric="minisblack", planarconfig=2)
+    with pytest.raises(ValueError, match="has 3 bands"):
+        read_mask(tmp_path / "m.tif")
+
+
+def _claim(path, height, width, kind):
+    """Write a file whose header claims a size that its few bytes do not have."""
+    if kind == "png":
+        _write_grey_png(path, np.zeros((2, 2), np.uint8), 8)
+        data = bytearray(path.read_bytes())
+        data[16:24] = struct.pack(">II", width, height)
+        data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    elif kind == "jpg":
+        Image.fromarray(picture(0, 8, 8)).save(path)
+        data = bytearray(path.read_bytes())
+        start = data.index(b"\xff\xc0") + 5
+        data[start : start + 4] = struct.pack(">HH", height, width)
+    else:
+        np.save(path, np.zeros(2, np.uint8))
+        data = bytearray(b"\x93NUMPY\x01\x00")
+        header = (
+            f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({height}, {width}), }}".ljust(117).encode() + b"\n"
+        )
+        data += struct.pack("<H", len(header)) + header
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("read", [read_image, read_size, partial(read_image, channels="native"), read_mask])
+@pytest.mark.parametrize("kind", ["png", "jpg", "npy", "tif"])
+def test_a_header_of_a_thousand_million_pixels_is_refused_at_once(tmp_path, kind, read):
+    path = tmp_path / f"huge.{kind}"
+    if kind == "tif":
+        tifffile.imwrite(
+            path, shape=(40000, 30000), dtype=np.uint8, compression="zlib", data=iter([b"x"]), rowsperstrip=40000
+        )
+    else:
+        _claim(path, 40000, 30000, kind)
+    said = "is damaged" if kind == "npy" else r"(40000×30000 pixels|is too large).*SEG_MAX_PIXELS"
+    with pytest.raises(ValueError, match=f"huge.*{said}"):
+        read(path)
+
+
+def test_the_limit_can_be_set_in_the_environment(tmp_path):
+    Image.fromarray(picture(0, 20, 30)).save(tmp_path / "a.png")
+    code = f"from seg.data.images import read_image; print(read_image({str(tmp_path / 'a.png')!r}).shape)"
+
+    def read(limit):
+        environment = {**os.environ, "SEG_MAX_PIXELS": limit}
+        return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
+
+    assert "(20, 30, 3)" in read("600").stdout
+    assert "SEG_MAX_PIXELS=600 (it is 599)" in read("599").stderr
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
@@ -127,6 +211,15 @@ def test_a_damaged_png_is_never_read_as_if_whole(tmp_path):
         read_image(path)
 
 
+def test_a_png_whose_chunk_claims_gigabytes_is_not_handed_to_a_decoder_that_believes_it(tmp_path, monkeypatch):
+    Image.fromarray(picture(0, 100, 120)).save(tmp_path / "a.png")
+    data = bytearray((tmp_path / "a.png").read_bytes())
+    data[33] = 0x7F  # the length of the first chunk behind the head
+    (tmp_path / "a.png").write_bytes(data)
+    monkeypatch.setattr(cv2, "imdecode", None)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), picture(0, 100, 120))  # Pillow takes what is there
+
+
 def test_a_jpeg_with_bytes_behind_its_end_is_read(tmp_path):
     path = tmp_path / "a.jpg"
     Image.fromarray(picture(0, 50, 60)).save(path)
@@ -147,9 +240,6 @@ def test_palette_and_grey_masks_of_every_depth_keep_their_values(tmp_path, bits)
 
 
 def _write_grey_png(path, mask, bits):
-    import struct
-    import zlib
-
     rows = b""
     for row in mask:
         digits = "".join(f"{value:0{bits}b}" for value in row)
@@ -228,3 +318,16 @@ def test_shrinking_an_image_averages():
     image = picture(2, 40, 60)
     mean = image.reshape(20, 2, 30, 2, 3).astype(float).mean((1, 3))
     assert np.abs(resize_image(image, (20, 30)) - mean).max() <= 0.5
+
+
+@pytest.mark.parametrize("bands", [1, 2, 3, 4, 5, 9])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("size", [(20, 31), (70, 90), (20, 90)])
+def test_bands_are_resized_each_by_itself(bands, dtype, size):
+    image = (np.random.default_rng(0).random((41, 53, bands)) * 200).astype(dtype)
+    resized = resize_image(image, size)
+    assert resized.dtype == dtype
+    for band in range(bands):
+        alone = resize_image(image[..., band : band + 1], size)[..., 0]
+        np.testing.assert_allclose(resized[..., band], alone, atol=1e-3 if dtype == np.float32 else 1)
+    assert abs(resized.mean() - image.mean()) < 5

@@ -3,17 +3,18 @@ import numpy as np
 import pytest
 
 from seg.data.augment import Augment, leaves
+from seg.data.pixels import Pixels
 from seg.data.presets import PRESETS, RandAugment, prefer_rare, preset
 from seg.data.transforms import RandomScaleCrop, default_augmentation
 from tests.data.conftest import labels, picture
 
-MEAN = (123.675, 116.28, 103.53)
+RGB = Pixels()
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_crops_keeps_to_the_labels_and_depends_on_the_samples_numbers_alone(name):
     image, mask = picture(0, 70, 90), labels(0, 70, 90, 6)
-    one, other = (Augment(preset(name)((48, 56), MEAN), seed=2) for _ in range(2))
+    one, other = (Augment(preset(name)((48, 56), RGB), seed=2) for _ in range(2))
     seen = {}
     for position in range(40):
         seen[position] = one(image, mask, 1, position)
@@ -29,7 +30,7 @@ def test_presets_are_ordered_by_how_much_they_change():
     image, mask = picture(3, 64, 64), labels(3, 64, 64, 4)
     changes = {}
     for name in PRESETS:
-        transforms = preset(name)((64, 64), MEAN)
+        transforms = preset(name)((64, 64), RGB)
         for transform in leaves(transforms):
             if isinstance(transform, RandomScaleCrop):
                 transform.scale = (1.0, 1.0)  # colours and turns alone
@@ -43,7 +44,7 @@ def test_presets_are_ordered_by_how_much_they_change():
 
 def test_the_standard_is_the_default_and_stands_for_null():
     kinds = [type(transform) for transform in default_augmentation((4, 5))]
-    assert [type(transform) for transform in preset("standard")((4, 5), MEAN)] == kinds
+    assert [type(transform) for transform in preset("standard")((4, 5), RGB)] == kinds
     assert preset(None) is preset("standard")
     with pytest.raises(ValueError, match="augment: 'storng' is none of light, standard, strong, random"):
         preset("storng")
@@ -82,3 +83,15 @@ def test_rare_crops_need_the_crop_that_can_choose_its_window_also_inside_groups(
     assert (crop.rare_labels, crop.rare_share) == ([3], 0.25)
     with pytest.raises(ValueError, match=r"rare_crops: .*RandomScaleCrop"):
         prefer_rare([A.RandomCrop(20, 20)], [3], 0.25)
+
+
+def test_presets_that_change_colours_are_refused_for_other_images():
+    bands = Pixels("native", 5, "uint16", [100.0] * 5, [10.0] * 5)
+    for name in ("strong", "random"):
+        with pytest.raises(
+            ValueError, match=f"augment: '{name}' changes the colours of 8-bit RGB, .*5 bands of uint16"
+        ):
+            preset(name)((48, 56), bands)
+    image, mask = np.full((60, 70, 5), 100, np.uint16), np.zeros((60, 70), np.uint8)
+    for name in ("light", "standard"):
+        assert Augment(preset(name)((48, 56), bands), pixels=bands)(image, mask, 0, 0)[0].shape == (48, 56, 5)

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seg.data.augment import Augment
-from seg.data.transforms import FastColorJitter, RandomScaleCrop, color_matrix, default_augmentation
+from seg.data.pixels import Pixels
+from seg.data.transforms import BandJitter, FastColorJitter, RandomScaleCrop, color_matrix, default_augmentation
 from tests.data.conftest import labels, picture
 
 
@@ -116,6 +117,72 @@ def test_grey_stays_grey_under_hue_and_saturation():
 def test_the_default_is_scale_crop_flip_and_jitter():
     kinds = [type(transform) for transform in default_augmentation((4, 5))]
     assert kinds == [RandomScaleCrop, A.HorizontalFlip, FastColorJitter]
+    kinds = [type(transform) for transform in default_augmentation((4, 5), rgb=False)]
+    assert kinds == [RandomScaleCrop, A.HorizontalFlip, BandJitter]
+
+
+def kind(bands, dtype):
+    """Return what images of a number of bands are, each with its own mean."""
+    return Pixels(
+        "native", bands, dtype, [50.4 + band for band in range(bands)], [10.0 + band for band in range(bands)]
+    )
+
+
+@pytest.mark.parametrize("bands", [1, 2, 4, 5, 200])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_any_bands_are_scaled_and_padded_with_the_mean_of_the_data(bands, dtype):
+    pixels = kind(bands, dtype)
+    augment = Augment([RandomScaleCrop(64, 80)], pixels=pixels)
+    seen = 0
+    for position in range(10):
+        image, mask = augment(np.full((40, 50, bands), 30, dtype), np.full((40, 50), 7, np.uint8), 0, position)
+        assert image.shape == (64, 80, bands)
+        assert image.dtype == dtype
+        np.testing.assert_allclose(image[mask == 7], 30, rtol=1e-6)
+        fill = np.array(pixels.mean) if dtype == "float32" else np.round(pixels.mean)
+        padding = image[mask == 255]
+        np.testing.assert_allclose(padding, np.broadcast_to(fill, padding.shape), rtol=1e-6)
+        seen += len(padding)
+    assert seen
+
+
+def test_a_typed_fill_is_kept_and_one_of_wrong_length_is_refused():
+    image, mask = Augment([RandomScaleCrop(64, 80, fill=[1, 2, 3, 4, 5])], pixels=kind(5, "uint16"))(
+        np.full((4, 5, 5), 30, np.uint16), np.zeros((4, 5), np.uint8), 0, 0
+    )
+    assert (image[mask == 255] == [1, 2, 3, 4, 5]).all()
+    with pytest.raises(ValueError, match=r"fill \[1, 2\] must be a number a band, 5 of them"):
+        Augment([RandomScaleCrop(640, 800, fill=[1, 2])], pixels=kind(5, "uint16"))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_band_jitter_is_contrast_and_brightness_of_normalised_values(dtype):
+    pixels = kind(5, dtype)
+    transform = BandJitter(brightness=0.5, contrast=0.4)
+    augment = Augment([transform], pixels=pixels)
+    image = np.random.default_rng(0).integers(0, 200, (9, 8, 5)).astype(dtype)
+    mean, std = np.array(pixels.mean), np.array(pixels.std)
+    normal = (image - mean) / std
+    shifts = []
+    for position in range(20):
+        new, mask = augment(image, np.zeros((9, 8), np.uint8), 0, position)
+        assert new.dtype == dtype
+        assert not mask.any()
+        inside = (new > 0) & (new < 255)
+        for band in range(5):
+            points = inside[..., band]
+            slope, shift = np.polyfit(normal[..., band][points], ((new - mean) / std)[..., band][points], 1)
+            assert 0.59 < slope < 1.41
+            shifts.append(shift)
+    assert 0.4 < max(np.abs(shifts)) < 0.52
+
+
+def test_band_jitter_stays_within_its_type():
+    augment = Augment([BandJitter(brightness=5.0)], pixels=kind(2, "uint8"))
+    image = np.full((4, 5, 2), [1, 254], np.uint8)
+    values = np.stack([augment(image, np.zeros((4, 5), np.uint8), 0, position)[0][0, 0] for position in range(40)])
+    assert values[:, 0].min() == 0
+    assert values[:, 1].max() == 255
 
 
 @settings(max_examples=150, deadline=None)
