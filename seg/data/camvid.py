@@ -11,21 +11,7 @@ from seg.data.base import SegmentationData
 from seg.data.classes import IGNORE
 from seg.data.dataset import Pair
 from seg.data.images import IMAGE_SUFFIXES
-
-_CLASSES: dict[str, list[int]] = {
-    "Sky": [128, 128, 128],
-    "Building": [128, 0, 0],
-    "Pole": [192, 192, 128],
-    "Road": [128, 64, 128],
-    "Pavement": [60, 40, 222],
-    "Tree": [128, 128, 0],
-    "SignSymbol": [192, 128, 128],
-    "Fence": [64, 64, 128],
-    "Car": [64, 0, 128],
-    "Pedestrian": [64, 64, 0],
-    "Bicyclist": [0, 128, 192],
-}
-_VOID = 11
+from seg.data.names import CAMVID_COLORS, CAMVID_VOID
 
 
 class CamVid(SegmentationData):
@@ -63,8 +49,8 @@ class CamVid(SegmentationData):
         **kwargs: Any,
     ) -> None:
         if classes is None:
-            classes, colors = list(_CLASSES), colors or list(_CLASSES.values())
-        label_map = {_VOID: IGNORE} if label_map is None else label_map
+            classes, colors = list(CAMVID_COLORS), colors or list(CAMVID_COLORS.values())
+        label_map = {CAMVID_VOID: IGNORE} if label_map is None else label_map
         super().__init__(root, classes, colors, label_map, crop, **kwargs)
 
     def has_test(self) -> bool:

@@ -10,13 +10,10 @@ from typing import Any
 from seg.data.base import SegmentationData
 from seg.data.dataset import Pair
 from seg.data.images import IMAGE_SUFFIXES
+from seg.data.names import VOC_CLASSES
 
 logger = logging.getLogger(__name__)
 
-VOC_CLASSES = (
-    *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
-    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
-)
 VOC_URL = "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar"
 VOC_MD5 = "6cd6e144f989b92b3379bac3b3de84fd"
 
