@@ -190,13 +190,14 @@ class SegmentationTask(LightningModule):
         metrics.reset()
         self.results[stage] = {name: value.detach().cpu() for name, value in result.items()}
         scalars = [name for name, value in extra.items() if value.ndim == 0]
-        # the sums are over all processes already, and the same in each; sync_dist only tells Lightning so
+        # summed over processes already, and so the same in each: sync_dist tells Lightning so, max keeps every bit
+        same: dict[str, Any] = {"sync_dist": True, "reduce_fx": "max"}
         for name in ("miou", "pixel_accuracy", "mean_accuracy", "fw_iou", *scalars):
-            self.log(f"{stage}/{name}", result[name].float(), prog_bar=name == "miou", sync_dist=True)
+            self.log(f"{stage}/{name}", result[name].float(), prog_bar=name == "miou", **same)
         # reading the vector once: one value at a time would synchronise a GPU once a class
         for name, value in zip(self.class_names, self.results[stage]["iou"].tolist(), strict=True):
             if value == value:
-                self.log(f"{stage}/iou/{name}", value, rank_zero_only=True)
+                self.log(f"{stage}/iou/{name}", value, **same)
 
     # -- optimisation -------------------------------------------------------------------------------------------------
 

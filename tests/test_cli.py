@@ -324,3 +324,25 @@ def test_ctrl_c_at_a_terminal_reaches_workers_that_are_not_forked_and_still_save
     assert sum("stopping after this step" in line for line in lines) == 1
     assert "go on with the same command" in "".join(lines)
     assert torch.load(workplace / "runs/tiny/version_0/checkpoints/last.ckpt", weights_only=True)["global_step"] >= 7
+
+
+def test_further_metrics_are_options_of_training_and_of_testing(workplace, shapes, capsys):
+    wanted = "[{class_path: seg.boundary.BoundaryIoU, init_args: {width: 0.05}}, seg.calibration.CalibrationError]"
+    config = write_config(workplace / "tiny.yaml", shapes, max_epochs=1)
+    run("--config", config, "--model.extra_metrics", wanted, "--model.include_background", "false")
+    folder = workplace / "runs/tiny/version_0"
+    first = capsys.readouterr().out
+    assert "boundary IoU" in first
+    assert "calibration_error" in first
+    assert "\nbackground" not in first
+    with (folder / "metrics.csv").open() as file:
+        columns = csv.DictReader(file).fieldnames or []
+    assert {"val/mean_boundary_iou", "val/calibration_error", "test/mean_boundary_iou"} <= set(columns)
+    saved = yaml.safe_load((folder / "config.yaml").read_text())["model"]
+    assert saved["extra_metrics"][0]["class_path"] == "seg.boundary.BoundaryIoU"
+    assert saved["extra_metrics"][0]["init_args"]["width"] == 0.05
+
+    task = SegmentationTask.load_from_checkpoint(folder / "checkpoints/best.ckpt", weights_only=True)
+    assert task.extra_of("val")[0].width == 0.05
+    run("test", "--ckpt_path", folder / "checkpoints/best.ckpt", "--model.extra_metrics", "null")
+    assert "boundary IoU" not in capsys.readouterr().out
