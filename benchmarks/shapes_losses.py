@@ -1,7 +1,7 @@
-"""Train the demo's U-Net on Shapes with each loss for the same few epochs: what does the rare class gain?
+"""Train the demo's U-Net on Shapes with each loss for the same few epochs, and see what the rare class gains.
 
-Every run is `python train.py --config shapes_unet.yaml` with another `model.loss` and fewer epochs; the last weights are
-scored on the test split. Printed is a markdown table: mIoU, and IoU, recall and precision of the rarest class, means
+Every run is `python train.py --config shapes_unet.yaml` with another `model.loss` and fewer epochs; the last weights
+are scored on the test split. Printed is a markdown table: mIoU, and IoU, recall and precision of the rarest class, means
 over the seeds. Runs that are done are kept in --out and not repeated, so that the table can be made in pieces.
 
     python benchmarks/shapes_losses.py                       # all losses, one seed: about 20 minutes on 2 quiet cores
