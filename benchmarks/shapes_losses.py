@@ -1,8 +1,8 @@
 """Train the demo's U-Net on Shapes with each loss for the same few epochs, and see what the rare class gains.
 
 Every run is `python train.py --config shapes_unet.yaml` with another `model.loss` and fewer epochs; the last weights
-are scored on the test split. Printed is a markdown table: mIoU, and IoU, recall and precision of the rarest class, means
-over the seeds. Runs that are done are kept in --out and not repeated, so that the table can be made in pieces.
+are scored on the test split. Printed is a markdown table: mIoU, and IoU, recall and precision of the rarest class,
+means over the seeds. Runs that are done are kept in --out and not repeated: the table can be made in pieces.
 
     python benchmarks/shapes_losses.py                       # all losses, one seed: about 20 minutes on 2 quiet cores
     python benchmarks/shapes_losses.py --only CE Dice --seeds 0 1 2

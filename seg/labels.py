@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-_STRIP = 1 << 17  # pixels: few enough that a strip of all channels stays in a processor's cache
+_STRIP = 1 << 16  # pixels: few enough that a strip of all channels stays in a processor's cache
 
 
 def largest_class(logits: Tensor) -> Tensor:
@@ -24,8 +24,11 @@ def largest_class(logits: Tensor) -> Tensor:
     labels = torch.empty(len(logits), *logits.shape[2:], dtype=torch.uint8)
     # Earlier channels weigh more, so that the heaviest of several largest is the first.
     weights = torch.arange(classes, 0, -1, dtype=torch.uint8)[:, None]
+    is_largest = torch.empty(classes, min(_STRIP, labels[:1].numel()), dtype=torch.bool)  # one memory for all strips
     for image, image_labels in zip(logits.flatten(2), labels.flatten(1), strict=True):
         for strip, strip_labels in zip(image.split(_STRIP, 1), image_labels.split(_STRIP), strict=True):
-            heaviest = (strip == strip.amax(0)).view(torch.uint8).mul_(weights).amax(0)
+            here = is_largest[:, : strip.shape[1]]
+            torch.eq(strip, strip.amax(0), out=here)
+            heaviest = here.view(torch.uint8).mul_(weights).amax(0)
             torch.sub(classes, heaviest.clamp_(min=1), out=strip_labels)
     return labels

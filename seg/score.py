@@ -83,8 +83,14 @@ def run(file: Path | None, worst: int = 0, **options: Any) -> None:
     if worst:
         print("\n" + worst_table(scored.images, worst))
     if file is not None:
-        with replacing(file) as temporary:
-            temporary.write_text(json.dumps(as_json(scored), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        text = json.dumps(as_json(scored), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        try:
+            with replacing(file) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise ValueError(
+                f"--json {file}: cannot be written ({error.strerror or error}); give another place"
+            ) from error
 
 
 class Scored(NamedTuple):
@@ -184,7 +190,7 @@ def read_names(path: Path) -> list[str]:
         raise FileNotFoundError(f"--list {path}: there is no such file")
     from seg.data.images import IMAGE_SUFFIXES
 
-    words = [line.split()[-1] for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    words = [line.split()[-1] for line in path.read_text("utf-8-sig", "replace").splitlines() if line.strip()]
     if not words:
         raise ValueError(f"--list {path}: no name in it; write a name a line")
     return [str(Path(word).with_suffix("")) if Path(word).suffix.lower() in IMAGE_SUFFIXES else word for word in words]
