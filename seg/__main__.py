@@ -7,6 +7,7 @@ COMMANDS = {
     "validate": "score a checkpoint on the validation split",
     "test": "score a checkpoint on the test split",
     "convert": "annotations from one format to another",
+    "score": "two folders of masks in, scores out; needs no model",
     "predict": "images in, masks and overlays out; needs nothing but a checkpoint",
 }
 
@@ -22,6 +23,10 @@ def main() -> None:
         from seg.predict import main as predict
 
         predict(sys.argv[2:])
+    elif command == "score":
+        from seg.score import main as score
+
+        score(sys.argv[2:])
     elif command == "convert":
         from seg.convert.command import main as convert
 

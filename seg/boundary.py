@@ -18,6 +18,7 @@ class BoundaryIoU(Metric):
         num_classes: 2 to 255.
         width: of the band, as a share of the diagonal (paper: 0.02), at least one pixel.
         ignore_index: the label of pixels that do not count.
+        include_background: false leaves class 0 out of the mean; its pixels still count as the errors of others.
 
     Raises:
         ValueError: an argument outside these ranges; in `update`, shapes or types that do not fit.
@@ -29,7 +30,9 @@ class BoundaryIoU(Metric):
 
     counts: Tensor
 
-    def __init__(self, num_classes: int, width: float = 0.02, ignore_index: int = 255) -> None:
+    def __init__(
+        self, num_classes: int, width: float = 0.02, ignore_index: int = 255, include_background: bool = True
+    ) -> None:
         super().__init__()
         if not 2 <= num_classes <= 255:
             raise ValueError(f"num_classes: {num_classes}, but 2 to 255 classes can be scored")
@@ -38,6 +41,7 @@ class BoundaryIoU(Metric):
         self.num_classes = num_classes
         self.width = width
         self.ignore_index = ignore_index
+        self.include_background = include_background
         # For each class: pixels in both bands, in the prediction's, in the truth's; the rest in a last column.
         self.add_state("counts", torch.zeros(3, num_classes + 1, dtype=torch.int64), dist_reduce_fx="sum")
 
@@ -63,6 +67,8 @@ class BoundaryIoU(Metric):
         both, predicted, truth = self.counts[:, :-1].cpu().double()
         union = predicted + truth - both
         iou = torch.where(union > 0, both / union, torch.nan)
+        if not self.include_background:
+            iou[0] = torch.nan
         return {"boundary_iou": iou, "mean_boundary_iou": iou.nanmean()}
 
 

@@ -56,13 +56,13 @@ class CalibrationError(Metric):
             self.counts[row].scatter_add_(0, bins, values)
 
     def compute(self) -> dict[str, Tensor]:
-        """Return `calibration_error`, and per bin `confidence`, `accuracy` (nan where empty) and int64 `pixels`."""
+        """Return `calibration_error` and, a bin, `bin_confidence`, `bin_accuracy` (nan where empty), `bin_pixels`."""
         pixels, right, confidence = self.counts[:, :-1].cpu().double()
         confidence = confidence / 2**30
         gap = (right - confidence).abs().sum() / pixels.sum()
         return {
             "calibration_error": gap,
-            "confidence": confidence / pixels,
-            "accuracy": right / pixels,
-            "pixels": pixels.long(),
+            "bin_confidence": confidence / pixels,
+            "bin_accuracy": right / pixels,
+            "bin_pixels": pixels.long(),
         }

@@ -1,5 +1,6 @@
 """The task: a network, a loss, metrics and an optimiser, trained, validated and tested by one shared step."""
 
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -10,12 +11,17 @@ from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.cli import OptimizerCallable
 from torch import Tensor, nn
 from torch.nn import functional
+from torchmetrics import Metric
 
 from seg import schedules
+from seg.labels import largest_class
 from seg.losses import CrossEntropy
 from seg.metrics import SegmentationMetrics
 from seg.mixing import Mixing
 from seg.models.weights import without_weights
+
+MetricCallable = Callable[[int], Metric]
+"""Builds a metric for a number of classes; it takes `ignore_index` by name, and logits and target in `update`."""
 
 FORMAT = 1
 """Version of what a checkpoint holds beside Lightning's own entries."""
@@ -42,6 +48,9 @@ class SegmentationTask(LightningModule):
         resize: (height, width) to which the data module brings images before the network sees them, if any.
         clip: (lowest, highest) raw value of every channel, beyond which values are cut off; the data module knows it.
         image_kind: what image files are read as, and the type of their values; the data module knows it.
+        include_background: false leaves class 0 out of the scores; its pixels still count as the errors of others.
+        extra_metrics: what validation and test measure beside the confusion matrix, such as seg.boundary.BoundaryIoU
+            and seg.calibration.CalibrationError.
 
     """
 
@@ -69,6 +78,8 @@ class SegmentationTask(LightningModule):
         resize: list[int] | None = None,
         clip: list[list[float]] | None = None,
         image_kind: list[str] = ["rgb", "uint8"],  # noqa: B006 (a list is what a checkpoint holds)
+        include_background: bool = True,
+        extra_metrics: list[MetricCallable] | None = None,
     ) -> None:
         super().__init__()
         # nothing ignored: this is what lets load_from_checkpoint(path) do without other arguments
@@ -90,8 +101,12 @@ class SegmentationTask(LightningModule):
             mixing.set_class_names(class_names)
         self.set_normalisation(mean, std, clip)
         self.image_kind = list(image_kind)
-        self.val_metrics = SegmentationMetrics(len(class_names), ignore_index)
-        self.test_metrics = SegmentationMetrics(len(class_names), ignore_index)
+        self.val_metrics, self.test_metrics = (
+            SegmentationMetrics(len(class_names), ignore_index, include_background) for _ in ("val", "test")
+        )
+        self.extra_metrics = nn.ModuleDict(
+            {stage: self.build_metrics(extra_metrics or []) for stage in ("val", "test")}
+        )
         self.results: dict[str, dict[str, Tensor]] = {}
         self.generators: dict[str, Tensor] | None = None
         self.trained_precision = "32-true"
@@ -104,6 +119,11 @@ class SegmentationTask(LightningModule):
         for module in self.loss.modules():
             if hasattr(module, "ignore_index"):
                 setattr(module, "ignore_index", self.ignore_index)  # noqa: B010 (mypy takes it for a submodule)
+
+    def build_metrics(self, builders: list[MetricCallable]) -> nn.ModuleList:
+        """Return the metrics that are measured beside the confusion matrix, one set for a stage."""
+        given: dict[str, Any] = {"ignore_index": self.ignore_index}
+        return nn.ModuleList([build(len(self.class_names), **given) for build in builders])
 
     # -- images to logits ---------------------------------------------------------------------------------------------
 
@@ -150,9 +170,11 @@ class SegmentationTask(LightningModule):
             loss = loss + self.auxiliary_weight * auxiliary
             terms["auxiliary"] = auxiliary.detach()
         training = stage == "train"
-        self.log(f"{stage}/loss", loss, on_step=training, on_epoch=not training, batch_size=len(target), sync_dist=True)
+        logged: dict[str, Any] = {"on_step": training, "on_epoch": not training}
+        logged |= {"batch_size": len(target), "sync_dist": True}
+        self.log(f"{stage}/loss", loss, **logged)
         for name, term in terms.items():
-            self.log(f"{stage}/loss/{name}", term, on_step=training, on_epoch=not training, batch_size=len(target))
+            self.log(f"{stage}/loss/{name}", term, **logged)
         return loss, outputs[0]
 
     def batch_loss(self, logits: Tensor, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -190,33 +212,46 @@ class SegmentationTask(LightningModule):
         return self.evaluation_step(batch, "test", self.test_metrics)
 
     def evaluation_step(self, batch: dict[str, Any], stage: str, metrics: SegmentationMetrics) -> Tensor:
-        """Log the loss of a batch, add it to the confusion matrix, return the predicted labels (B, H, W)."""
+        """Log the loss of a batch, add it to the metrics, return the predicted labels (B, H, W)."""
         _, logits = self.shared_step(batch, stage)
-        # max gives the same answer as argmax over the channels, many times faster on a CPU
-        labels = logits.max(1).indices
+        labels = largest_class(logits)
         metrics.update(labels, batch["mask"])
+        for metric in self.extra_of(stage):
+            metric.update(logits, batch["mask"])
         return labels
 
+    def extra_of(self, stage: str) -> list[Metric]:
+        """Return the metrics that a stage measures beside the confusion matrix."""
+        metrics: Any = self.extra_metrics[stage]
+        return list(metrics)
+
     def on_validation_epoch_end(self) -> None:
-        """Log what the confusion matrix says of the whole validation set."""
+        """Log what the metrics say of the whole validation set."""
         self.log_results("val", self.val_metrics)
 
     def on_test_epoch_end(self) -> None:
-        """Log what the confusion matrix says of the whole test set."""
+        """Log what the metrics say of the whole test set."""
         self.log_results("test", self.test_metrics)
 
     def log_results(self, stage: str, metrics: SegmentationMetrics) -> None:
         """Log the scores of a stage; those of absent classes stay out. Kept whole in `results[stage]`."""
-        result = metrics.compute()
+        extra: dict[str, Tensor] = {}
+        for metric in self.extra_of(stage):
+            found = metric.compute()
+            extra |= found if isinstance(found, dict) else {type(metric).__name__: found}
+            metric.reset()
+        result = {**extra, **metrics.compute()}
+        metrics.reset()
         self.results[stage] = {name: value.detach().cpu() for name, value in result.items()}
-        # the matrix is summed already and the same in every process; sync_dist only tells Lightning so
-        for name in ("miou", "pixel_accuracy", "mean_accuracy", "fw_iou"):
-            self.log(f"{stage}/{name}", result[name].float(), prog_bar=name == "miou", sync_dist=True)
+        scalars = [name for name, value in extra.items() if value.ndim == 0]
+        # summed over processes already, and so the same in each: sync_dist tells Lightning so, max keeps every bit
+        same: dict[str, Any] = {"sync_dist": True, "reduce_fx": "max"}
+        for name in ("miou", "pixel_accuracy", "mean_accuracy", "fw_iou", *scalars):
+            self.log(f"{stage}/{name}", result[name].float(), prog_bar=name == "miou", **same)
         # reading the vector once: one value at a time would synchronise a GPU once a class
         for name, value in zip(self.class_names, self.results[stage]["iou"].tolist(), strict=True):
             if value == value:
-                self.log(f"{stage}/iou/{name}", value, rank_zero_only=True)
-        metrics.reset()
+                self.log(f"{stage}/iou/{name}", value, **same)
 
     # -- optimisation -------------------------------------------------------------------------------------------------
 

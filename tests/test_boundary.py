@@ -39,6 +39,16 @@ def test_it_equals_the_bands_of_each_class_for_any_images(seed, pixels):
         np.testing.assert_allclose(metric.compute()["boundary_iou"], both / either)
 
 
+def test_the_background_can_be_left_out_of_the_mean():
+    target = torch.zeros(1, 12, 12, dtype=torch.uint8)
+    target[:, 3:9, 3:9] = 1
+    metric = BoundaryIoU(2, include_background=False)
+    metric.update(target.roll(1, 1), target)
+    result = metric.compute()
+    assert result["boundary_iou"][0].isnan()
+    assert 0 < result["mean_boundary_iou"] == result["boundary_iou"][1] < 1
+
+
 def test_a_band_is_as_wide_as_asked_and_follows_the_border():
     labels = torch.zeros(1, 9, 9)
     assert near_outline(labels, 2)[0, 4].tolist() == [True, True, *[False] * 5, True, True]

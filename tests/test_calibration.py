@@ -25,7 +25,7 @@ def test_it_equals_the_definition_for_any_split_into_batches():
         metric.update(torch.from_numpy(logits[index]), torch.from_numpy(target[index]))
     result = metric.compute()
     assert float(result["calibration_error"]) == pytest.approx(expected, abs=1e-6)
-    assert result["pixels"].sum() == valid.sum()
+    assert result["bin_pixels"].sum() == valid.sum()
 
 
 def test_certain_and_right_is_perfectly_calibrated_and_certain_and_wrong_is_not():

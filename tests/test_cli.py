@@ -9,8 +9,9 @@ import pytest
 import torch
 import yaml
 
+from seg.data.images import read_mask
 from seg.task import SegmentationTask
-from tests.command import REPOSITORY, SMALL, assert_same_weights, process, run, write_config
+from tests.command import REPOSITORY, SMALL, assert_same_weights, process, run, weights, write_config
 
 
 def losses(run_folder: Path) -> list[str]:
@@ -324,3 +325,54 @@ def test_ctrl_c_at_a_terminal_reaches_workers_that_are_not_forked_and_still_save
     assert sum("stopping after this step" in line for line in lines) == 1
     assert "go on with the same command" in "".join(lines)
     assert torch.load(workplace / "runs/tiny/version_0/checkpoints/last.ckpt", weights_only=True)["global_step"] >= 7
+
+
+def test_further_metrics_are_options_of_training_and_of_testing(workplace, shapes, capsys):
+    wanted = "[{class_path: seg.boundary.BoundaryIoU, init_args: {width: 0.05}}, seg.calibration.CalibrationError]"
+    config = write_config(workplace / "tiny.yaml", shapes, max_epochs=1)
+    run("--config", config, "--model.extra_metrics", wanted, "--model.include_background", "false")
+    folder = workplace / "runs/tiny/version_0"
+    first = capsys.readouterr().out
+    assert "boundary IoU" in first
+    assert "calibration_error" in first
+    assert "\nbackground" not in first
+    with (folder / "metrics.csv").open() as file:
+        columns = csv.DictReader(file).fieldnames or []
+    assert {"val/mean_boundary_iou", "val/calibration_error", "test/mean_boundary_iou"} <= set(columns)
+    saved = yaml.safe_load((folder / "config.yaml").read_text())["model"]
+    assert saved["extra_metrics"][0]["class_path"] == "seg.boundary.BoundaryIoU"
+    assert saved["extra_metrics"][0]["init_args"]["width"] == 0.05
+
+    task = SegmentationTask.load_from_checkpoint(folder / "checkpoints/best.ckpt", weights_only=True)
+    assert task.extra_of("val")[0].width == 0.05
+    run("test", "--ckpt_path", folder / "checkpoints/best.ckpt", "--model.extra_metrics", "null")
+    assert "boundary IoU" not in capsys.readouterr().out
+
+
+def test_balanced_weights_come_from_the_training_split_are_printed_and_stored_and_no_later_command_counts_again(
+    workplace, capsys
+):
+    from seg.data.shapes import NAMES, write_tree
+    from seg.losses import balance
+
+    root = workplace / "own"
+    write_tree(root, seed=1, train=6, val=2, test=2)
+    loss = {"class_path": "seg.losses.CrossEntropy", "init_args": {"class_weights": "auto"}}
+    run("--config", write_config(workplace / "tiny.yaml", root, model={"loss": loss}, max_epochs=1))
+    printed = capsys.readouterr().out
+
+    pixels, images = torch.zeros(len(NAMES), dtype=torch.int64), torch.zeros(len(NAMES), dtype=torch.int64)
+    for name in (root / "ImageSets/Segmentation/train.txt").read_text().split():
+        mask = torch.from_numpy(read_mask(root / f"SegmentationClass/{name}.png")).flatten()
+        counts = torch.bincount(mask, minlength=256)[: len(NAMES)]
+        pixels, images = pixels + counts, images + (counts > 0) * len(mask)
+    expected = balance(pixels, images, "median_frequency")
+    listed = ", ".join(f"{name} {weight:.3g}" for name, weight in zip(NAMES, expected.tolist(), strict=True))
+    assert f"class_weights: {listed}" in printed
+    best = workplace / "runs/tiny/version_0/checkpoints/best.ckpt"
+    assert torch.equal(weights(best)["loss.class_weights"], expected)
+
+    for name in (root / "ImageSets/Segmentation/train.txt").read_text().split():
+        (root / f"SegmentationClass/{name}.png").unlink()
+    run("test", "--ckpt_path", best)
+    assert "test mIoU" in capsys.readouterr().out

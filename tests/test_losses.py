@@ -1,5 +1,7 @@
 """Losses against their formulas in numpy float64, and what all of them promise."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -132,6 +134,9 @@ def test_each_loss_equals_its_formula(name, batch):
     x, t = torch.from_numpy(logits), torch.from_numpy(target)
     np.testing.assert_allclose(float(LOSSES[name]()(x, t)), expected, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(float(LOSSES[name]()(x.float(), t.to(torch.uint8))), expected, rtol=1e-4, atol=1e-5)
+    for dtype in (torch.float16, torch.bfloat16):  # rounded once, where they came from, and never again
+        rounded = x.to(dtype)
+        assert torch.equal(LOSSES[name]()(rounded, t), LOSSES[name]()(rounded.float(), t))
 
 
 @settings(max_examples=40, deadline=None)
@@ -270,15 +275,67 @@ def test_dice_and_jaccard_by_hand():
     assert float(Lovasz()(logits, target)) == pytest.approx(0.25)
 
 
-def test_dice_agrees_with_segmentation_models_pytorch_where_no_pixel_is_ignored():
+def test_losses_agree_with_segmentation_models_pytorch_where_it_is_right():
     import segmentation_models_pytorch as smp
 
     logits, target = make_batch()
-    target = target.clamp(max=CLASSES - 1)
-    peer = smp.losses.DiceLoss("multiclass", eps=1e-12)
-    torch.testing.assert_close(Dice()(logits, target), peer(logits, target))
-    peer = smp.losses.LovaszLoss("multiclass")
-    torch.testing.assert_close(Lovasz()(logits.float(), target), peer(logits.float(), target))
+    everywhere = target.clamp(max=CLASSES - 1)
+    for ours, peer in (
+        (Dice(), smp.losses.DiceLoss("multiclass", eps=1e-12, ignore_index=255)),
+        (Jaccard(), smp.losses.JaccardLoss("multiclass", eps=1e-12)),
+        (Tversky(0.2, 0.8), smp.losses.TverskyLoss("multiclass", alpha=0.2, beta=0.8, eps=1e-12)),
+        (Lovasz(), smp.losses.LovaszLoss("multiclass", ignore_index=255)),
+    ):
+        torch.testing.assert_close(ours(logits.float(), everywhere), peer(logits.float(), everywhere))
+    dice, lovasz = (loss("multiclass", ignore_index=255) for loss in (smp.losses.DiceLoss, smp.losses.LovaszLoss))
+    torch.testing.assert_close(Dice()(logits.float(), target), dice(logits.float(), target))
+    torch.testing.assert_close(Lovasz()(logits.float(), target), lovasz(logits.float(), target))
+    # Not right: an absent class counts as a Dice loss of 0, so that with few classes there is little to learn.
+    two = torch.where(target < 2, target, 255)
+    torch.testing.assert_close(dice(logits, two), Dice()(logits, two) * 2 / CLASSES)
+
+
+def test_losses_agree_with_monai_where_it_is_right():
+    monai = pytest.importorskip("monai.losses")
+    logits, target = make_batch()
+    everywhere = target.clamp(max=CLASSES - 1)
+    settings = {"to_onehot_y": True, "softmax": True, "batch": True, "smooth_nr": 0.0, "smooth_dr": 1e-12}
+    for ours, peer in (
+        (Dice(), monai.DiceLoss(**settings)),
+        (Jaccard(), monai.DiceLoss(jaccard=True, **settings)),
+        (Tversky(0.2, 0.8), monai.TverskyLoss(alpha=0.2, beta=0.8, **settings)),
+    ):
+        torch.testing.assert_close(ours(logits.float(), everywhere), peer(logits.float(), everywhere.unsqueeze(1)))
+    # Right but for a factor: its focal loss is a mean over pixels and classes, though one class a pixel has a term.
+    # Not right, and so not compared: no label is ignored.
+    peer = monai.FocalLoss(to_onehot_y=True, use_softmax=True, gamma=2.0)
+    value = CLASSES * peer(logits.float(), everywhere.unsqueeze(1))
+    torch.testing.assert_close(Focal(2.0)(logits.float(), everywhere), value)
+
+
+def test_torchs_own_cross_entropy_is_nan_where_all_is_ignored_and_ours_is_not():
+    logits, target = make_batch()
+    nothing = torch.full_like(target, 255)
+    assert F.cross_entropy(logits, nothing, ignore_index=255).isnan()
+    for loss in (CrossEntropy(), CrossEntropy(WEIGHTS, label_smoothing=0.1), CrossEntropy(hard_below=0.7), Focal()):
+        assert loss(logits, nothing) == 0
+
+
+@pytest.mark.slow
+@losses
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_large_images_with_extreme_logits_stay_finite(build, dtype):
+    target = torch.randint(0, CLASSES, (1, 2048, 2048), generator=torch.Generator().manual_seed(0))
+    target[:, :64] = 255
+    logits = (
+        (F.one_hot((target.clamp(max=3) + 1) % CLASSES, CLASSES).movedim(-1, 1) * 2e4 - 1e4).to(dtype).requires_grad_()
+    )
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = build()(logits, target)
+    loss.backward()
+    assert loss.isfinite()
+    assert logits.grad.isfinite().all()
+    assert (logits.grad[:, :, :64] == 0).all()
 
 
 def test_an_absent_class_counts_as_asked():
@@ -337,6 +394,21 @@ def test_median_frequency_divides_by_the_pixels_of_images_that_contain_the_class
     expected = 0.3 / np.array([0.6, 0.3, 0.2])
     np.testing.assert_allclose(balance(pixels, images, "median_frequency"), expected, rtol=1e-6)
     assert torch.equal(balance(pixels, images, "auto"), balance(pixels, images, "median_frequency"))
+
+
+@pytest.mark.skipif("SEG_SHARED_DATA" not in os.environ, reason="needs CamVid, below the folder SEG_SHARED_DATA")
+def test_median_frequency_balancing_of_camvid_gives_the_published_weights():
+    from seg.data import CamVid
+    from seg.data.images import Labels, read_mask
+
+    data = CamVid(os.path.join(os.environ["SEG_SHARED_DATA"], "CamVid"))
+    pixels, images, labels = np.zeros(256, np.int64), np.zeros(256, np.int64), Labels(11, {11: 255})
+    for pair in data.pairs("train"):
+        counts = np.bincount(labels.apply(read_mask(pair.mask), pair.mask).ravel(), minlength=256)
+        pixels, images = pixels + counts, images + (counts > 0) * counts.sum()
+    weights = balance(torch.from_numpy(pixels[:11]), torch.from_numpy(images[:11]), "auto")
+    expected = [0.279, 0.202, 4.79, 0.149, 1.00, 0.422, 3.85, 1.97, 0.789, 6.37, 8.86]
+    assert [float(f"{weight:.3g}") for weight in weights.tolist()] == expected
 
 
 def test_the_other_balances_equal_their_formulas():

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seg.metrics import SegmentationMetrics, count_without_waiting, image_iou, scores, table
+from seg.metrics import SegmentationMetrics, count_without_waiting, image_iou, scores, table, worst_table
 
 
 def reference(prediction, target, classes, ignore):
@@ -30,6 +30,8 @@ def reference(prediction, target, classes, ignore):
             "mean_recall": accuracy[truth > 0].mean() if (truth > 0).any() else np.nan,
             "mean_f1": f1[~np.isnan(f1)].mean() if len(seen) else np.nan,
             "present": len(seen),
+            "classes": classes,
+            "confusion": confusion,
             "iou": iou,
             "accuracy": accuracy,
             "recall": accuracy,
@@ -204,15 +206,48 @@ def test_shapes_and_types_that_do_not_fit_are_refused():
 def test_the_table_shows_absent_classes_as_not_applicable_and_says_how_many_there_are():
     text = table(scores(torch.tensor([[3, 1, 0], [0, 4, 0], [0, 0, 0]])), ["road", "sky", "bicyclist"])
     assert text.splitlines() == [
-        "class         IoU  accuracy",
-        "road       0.7500    0.7500",
-        "sky        0.8000    1.0000",
-        "bicyclist     n/a       n/a",
-        "mean       0.7750    0.8750",
+        "class         IoU  accuracy  precision      F1",
+        "road       0.7500    0.7500     1.0000  0.8571",
+        "sky        0.8000    1.0000     0.8000  0.8889",
+        "bicyclist     n/a       n/a        n/a     n/a",
+        "mean       0.7750    0.8750     0.9000  0.8730",
         "2 of 3 classes present · pixel accuracy 0.8750 · frequency-weighted IoU 0.7750",
     ]
     with pytest.raises(ValueError, match="names: 1 for 3 classes"):
         table(scores(torch.eye(3)), ["road"])
+
+
+def test_the_table_has_no_row_for_a_background_that_is_not_counted_and_shows_what_else_was_measured():
+    result = scores(torch.tensor([[3, 1], [0, 4]]), include_background=False)
+    more = {"boundary_iou": torch.tensor([torch.nan, 0.5]), "mean_boundary_iou": torch.tensor(0.5)}
+    text = table({**result, **more, "calibration_error": torch.tensor(0.125)}, ["background", "leaf"])
+    assert text.splitlines() == [
+        "class     IoU  accuracy  precision      F1  boundary IoU",
+        "leaf   0.8000    1.0000     0.8000  0.8889        0.5000",
+        "mean   0.8000    1.0000     0.8000  0.8889        0.5000",
+        "1 of 1 classes present · pixel accuracy 0.8750 · frequency-weighted IoU 0.8000",
+        "calibration_error 0.1250",
+    ]
+
+
+def test_predictions_that_are_no_class_are_errors_of_the_truth_alone():
+    # Class 0: 2 right of 4, one of them taken for 1, one for nothing; class 1: 3 right.
+    result = scores(torch.tensor([[2, 1, 1], [0, 3, 0]]))
+    assert result["iou"].tolist() == [0.5, 0.75]
+    assert result["accuracy"].tolist() == [0.5, 1.0]
+    assert result["precision"].tolist() == [1.0, 0.75]
+    assert result["pixel_accuracy"] == 5 / 7
+
+
+def test_the_worst_images_are_listed_by_the_mean_of_their_own_classes():
+    nan = torch.nan
+    images = [
+        ("good", torch.tensor([1.0, 0.8])),
+        ("bad", torch.tensor([0.2, nan])),
+        ("empty", torch.tensor([nan, nan])),
+    ]
+    assert worst_table(images, 5).splitlines()[1:] == ["0.2000  bad", "0.9000  good"]
+    assert worst_table(images, 1).splitlines()[1:] == ["0.2000  bad"]
 
 
 def test_the_iou_of_each_image_stands_alone():

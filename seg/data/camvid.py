@@ -12,8 +12,7 @@ from seg.data.base import SegmentationData
 from seg.data.classes import IGNORE
 from seg.data.dataset import Pair
 from seg.data.images import IMAGE_SUFFIXES
-
-_VOID = 11
+from seg.data.names import CAMVID_VOID
 
 
 class CamVid(SegmentationData):
@@ -52,7 +51,7 @@ class CamVid(SegmentationData):
     ) -> None:
         if classes is None:
             classes, colors = list(CAMVID_COLORS), colors or [list(color) for color in CAMVID_COLORS.values()]
-        label_map = {_VOID: IGNORE} if label_map is None else label_map
+        label_map = {CAMVID_VOID: IGNORE} if label_map is None else label_map
         super().__init__(root, classes, colors, label_map, crop, **kwargs)
 
     def has_test(self) -> bool:

@@ -173,10 +173,18 @@ class EvaluationBatches(Sampler[list[Key]]):
         rank: this process, 0..world_size - 1.
         world_size: processes that evaluate together.
 
+    Raises:
+        ValueError: fewer samples than processes; one would wait for the others without end.
+
     """
 
     def __init__(self, sizes: Sequence[tuple[int, ...]], batch_size: int, rank: int = 0, world_size: int = 1) -> None:
         assert 0 <= rank < world_size, (rank, world_size)
+        if len(sizes) < world_size:
+            raise ValueError(
+                f"{len(sizes)} images cannot be shared among {world_size} processes, each of which needs one; "
+                f"evaluate with --trainer.devices {max(1, len(sizes))}"
+            )
         groups: dict[tuple[int, ...], list[int]] = {}
         for index, size in enumerate(sizes):
             groups.setdefault(size, []).append(index)

@@ -154,6 +154,9 @@ class CrossEntropy(ClassWeighted):
 class Focal(ClassWeighted):
     """Average (1 − p) ** gamma · cross-entropy, p the probability of the true class (Lin et al. 2017, softmax form).
 
+    Not comparable with smp's, which takes every class for a binary problem of its own, nor, but for a factor of the
+    number of classes, with MONAI's, which averages over classes too.
+
     Args:
         gamma: how much easy pixels lose weight, ≥ 0; 0 gives the cross-entropy.
         alpha: weights of the classes, as `class_weights` of CrossEntropy.

@@ -12,7 +12,8 @@ from seg.losses.base import Loss
 class Tversky(Loss):
     """Average 1 − TP / (TP + alpha · FP + beta · FN) over classes, with probabilities as soft counts.
 
-    Salehi et al. 2017. alpha = beta = ½ is Dice, alpha = beta = 1 is Jaccard; beta > alpha favours recall.
+    Salehi et al. 2017. alpha = beta = ½ is Dice, alpha = beta = 1 is Jaccard; beta > alpha favours recall. Absent
+    classes are left out of the mean, where smp counts them as a loss of 0.
 
     Args:
         alpha: weight of false positives, ≥ 0.
