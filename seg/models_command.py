@@ -96,6 +96,8 @@ def compare(
     if batch < 1:
         raise ValueError(f"--batch {batch}: a training step needs 1 image or more")
     specifications = {name: specification(name) for name in names or NETWORKS}
+    for class_path, _ in specifications.values():
+        network_class(class_path)  # a mistake in the last name is told before the first is measured
     where, dtype, text = settings(device, precision)
     print(f"images {size[0]}×{size[1]} (height × width), {classes} classes, batch {batch}, {text}")
     label = max(map(len, specifications))
@@ -254,23 +256,14 @@ def build(class_path: str, arguments: dict[str, Any], classes: int) -> "nn.Modul
     """Build a network as the command line of training does, of random weights.
 
     Raises:
-        ValueError: no such class, or arguments that it does not take.
+        ValueError: arguments that the class does not take.
 
     """
     from jsonargparse import ArgumentError, ArgumentParser
-    from torch import nn
 
     from seg.models.blocks import without_weights
 
-    try:
-        module, _, name = class_path.rpartition(".")
-        kind = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"{class_path}: there is no such class ({error})") from error
-    if not isinstance(kind, type) or not issubclass(kind, nn.Module):
-        raise ValueError(f"{class_path}: not a network of torch, but {kind!r}")
-    if "num_classes" not in inspect.signature(kind).parameters:
-        raise ValueError(f"{class_path}: not a network of the form Net(num_classes, in_channels=3, …)")
+    kind = network_class(class_path)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(kind, "net")
     try:
@@ -278,5 +271,26 @@ def build(class_path: str, arguments: dict[str, Any], classes: int) -> "nn.Modul
     except ArgumentError as error:
         raise ValueError(f"{class_path} cannot be built: {error}") from error
     with without_weights():  # they change none of the figures
-        net: nn.Module = parser.instantiate_classes(config).net
+        net: nn.Module = parser.instantiate(config).net
     return net
+
+
+def network_class(class_path: str) -> "type[nn.Module]":
+    """Return the class of a network.
+
+    Raises:
+        ValueError: no such class, or one that is no network of the form that seg trains.
+
+    """
+    from torch import nn
+
+    module, _, name = class_path.rpartition(".")
+    try:
+        kind = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"{class_path}: there is no such class ({error})") from error
+    if not isinstance(kind, type) or not issubclass(kind, nn.Module):
+        raise ValueError(f"{class_path} is not a network of torch, but {kind!r}")
+    if "num_classes" not in inspect.signature(kind).parameters:
+        raise ValueError(f"{class_path} is not a network of the form Net(num_classes, in_channels=3, …)")
+    return kind

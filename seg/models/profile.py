@@ -72,7 +72,7 @@ class TrainingStep:
             output = self.net(self.images)
         outputs = [output[0], *output[1]] if isinstance(output, tuple) else [output]
         losses = [F.cross_entropy(self.enlarged(logits).float(), self.target) for logits in outputs]
-        torch.stack(losses).sum().backward()
+        torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)

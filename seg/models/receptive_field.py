@@ -30,8 +30,8 @@ class ReceptiveField:
 
     Args:
         theoretical: height and width in pixels of all that can matter, whatever the image's size; None where that is
-            the whole image: global pooling or attention. Norms count as what they are in evaluation, element by
-            element.
+            the whole image: global pooling, attention, or more than 4096 pixels. Norms are left out, group norm too,
+            whose statistics are, strictly, of the whole image.
         effective: height and width in pixels, around the centre, of what holds 95.45 % of the gradient's power along
             either axis: two standard deviations of a normal distribution to both sides.
         gradient: float64 (H, W), each pixel's share of the gradient's power; sums to 1.
@@ -118,7 +118,8 @@ def theoretical_field(net: nn.Module) -> tuple[int, int] | None:
 
 def _reach(net: nn.Module, axis: int) -> int | None:
     """Return the pixels along an axis (2: rows, 3: columns) that the centre logit can depend on, None for all."""
-    for length in (1024, 4096):
+    before = None
+    for length in (1024, 2048, 4096):
         shape = [1, input_channels(net), 64, 64]
         shape[axis] = length
         # float64: a path of a hundred 3×3 kernels has a weight of 9 ** -100
@@ -128,15 +129,18 @@ def _reach(net: nn.Module, axis: int) -> int | None:
         (gradient,) = torch.autograd.grad(logits[0, :, shape[2] // 2, shape[3] // 2].sum(), images)
         seen = gradient[0].transpose(0, axis - 1).flatten(1).any(1).nonzero()
         first, last = int(seen[0]), int(seen[-1])
-        if first > 0 and last < length - 1:
-            return last - first + 1
-    return None
+        extent = last - first + 1 if first > 0 and last < length - 1 else None
+        # a wide dilation may reach beyond a short image without touching its border
+        if extent is not None and extent == before:
+            return extent
+        before = extent
+    return before
 
 
 class _Paths(TorchFunctionMode):
     """Replace what a network computes by means, so that no value hides a path: neither a ReLU nor a maximum.
 
-    All channels of a map count as one, and the two sides of a product as its sum.
+    All channels of a map count as one, a product as a sum; norms are left out. Functions without a rule run as they are.
     """
 
     def __init__(self) -> None:
@@ -149,6 +153,9 @@ class _Paths(TorchFunctionMode):
             "linear": lambda x, weight, bias=None: x.mean(-1, keepdim=True).expand(*x.shape[:-1], len(weight)),
             "scaled_dot_product_attention": _attention,
             "softmax": _softmax,
+            "interpolate": _each_channel(F.interpolate),
+            "avg_pool2d": _each_channel(F.avg_pool2d),
+            "adaptive_avg_pool2d": _each_channel(F.adaptive_avg_pool2d),
             "adaptive_max_pool2d": lambda x, size, *_, **__: F.adaptive_avg_pool2d(x, size),
             "amax": lambda x, dim, keepdim=False: x.mean(dim, keepdim),
             "max_pool2d": lambda *args, **options: self.pool(*args, **options)[0],
@@ -266,6 +273,16 @@ def _sum(x: Any, y: Any, **options: Any) -> Any:
     return torch.add(x, y, **options)
 
 
+def _each_channel(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Return a function of maps that is computed once where all channels are equal."""
+
+    def rule(x: Tensor, *args: Any, **options: Any) -> Tensor:
+        one = getattr(x, "one", None)
+        return function(x, *args, **options) if one is None else _widen(function(one, *args, **options), x.shape[1])
+
+    return rule
+
+
 def _widen(one: Tensor, channels: int) -> Tensor:
     """Return maps (B, C, H, W) of equal channels, which remember the single one (B, 1, H, W)."""
     maps = one.expand(-1, channels, -1, -1)
@@ -281,7 +298,7 @@ def _narrow(maps: Tensor) -> Tensor:
 
 def _mean(kernel: Any, like: Tensor) -> Tensor:
     """Return the weight of a convolution of one channel that takes the mean."""
-    return like.new_ones(1, 1, *kernel) / (kernel[0] * kernel[1])
+    return torch.full((1, 1, *kernel), 1 / (kernel[0] * kernel[1]), dtype=like.dtype, device=like.device)
 
 
 def _pair(value: Any) -> tuple[int, int]:
