@@ -25,7 +25,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 RECIPE = REPOSITORY / "configs" / "camvid_unet_cpu.yaml"
 
 NETWORKS = {
-    "FCN-8s VGG16": {"net": "FCN", "lr": 0.0002},  # no norms in it: higher rates diverge
+    "FCN-8s VGG16": {"net": "FCN", "lr": 0.0002},  # without norms, as LargeFOV
     "SegNet": {"net": "SegNet"},
     "SegNetBasic": {"net": "SegNetBasic"},
     "DeconvNet": {"net": "DeconvNet"},

@@ -64,10 +64,6 @@ PAIRS = {
         ("DeepLabV3", {"encoder": "resnet50", "output_stride": 8}),
         ("torchvision deeplabv3_resnet50", resnet(torchvision.deeplabv3_resnet50)),
     ),
-    "FCN-32s resnet50": (  # ours has a stride of 32 and one score layer, the peer is dilated to 8: not the same network
-        ("FCN", {"variant": "32s", "encoder": "resnet50"}),
-        ("torchvision fcn_resnet50", resnet(torchvision.fcn_resnet50)),
-    ),
     "DeepLabV3Plus resnet50, separable": (
         ("DeepLabV3Plus", {"encoder": "resnet50", "output_stride": 16, "separable": True}),
         ("smp DeepLabV3Plus", library(smp.DeepLabV3Plus, encoder_name="resnet50")),
@@ -81,7 +77,10 @@ PAIRS = {
         ("smp Unet", library(smp.Unet, encoder_name="resnet34")),
     ),
 }
-"""Title -> ours by name and arguments, the peer by name and builder."""
+"""Title -> ours by name and arguments, the peer by name and builder.
+
+torchvision's fcn_resnet50 is dilated to a stride of 8 with a head of its own: no variant of FCN's paper is its like.
+"""
 
 
 def ours(name, arguments):

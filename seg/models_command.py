@@ -4,7 +4,6 @@ import argparse
 import importlib
 import inspect
 import json
-import os
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
@@ -68,7 +67,6 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     options = parser.parse_args(argv)
     quiet()
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler reports its starts and a missing GPU otherwise
     told(lambda: compare(**vars(options)))
 
 

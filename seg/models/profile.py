@@ -1,5 +1,6 @@
 """What a network costs: parameters, multiplications, memory and time of a training step."""
 
+import os
 import statistics
 import time
 from collections.abc import Iterator
@@ -105,6 +106,7 @@ class TrainingStep:
             return torch.cuda.max_memory_allocated(self.device)
         held = [*self.net.parameters(), *self.net.buffers(), self.images, self.target]
         held += [value for state in self.optimizer.state.values() for value in state.values() if _is_tensor(value)]
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it reports its starts, and a GPU that is not there, otherwise
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
             self.run()
         events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]

@@ -140,7 +140,7 @@ def _reach(net: nn.Module, axis: int) -> int | None:
 class _Paths(TorchFunctionMode):
     """Replace what a network computes by means, so that no value hides a path: neither a ReLU nor a maximum.
 
-    All channels of a map count as one, a product as a sum; norms are left out. Functions without a rule run as they are.
+    All channels of a map count as one, a product as a sum; norms are left out. What has no rule here runs as it is.
     """
 
     def __init__(self) -> None:
