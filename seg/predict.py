@@ -241,7 +241,7 @@ def pixels_of(task: "SegmentationTask") -> "Pixels":
     from seg.data.pixels import Pixels
 
     channels, dtype = task.image_kind
-    mean, std = task.mean.flatten().tolist(), task.std.flatten().tolist()
+    mean, std = task.pixels.mean.flatten().tolist(), task.pixels.std.flatten().tolist()
     return Pixels(channels, len(mean), dtype, mean, std)  # type: ignore[arg-type]
 
 

@@ -1,6 +1,5 @@
 """The task: a network, a loss, metrics and an optimiser, trained, validated and tested by one shared step."""
 
-from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -11,17 +10,14 @@ from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.cli import OptimizerCallable
 from torch import Tensor, nn
 from torch.nn import functional
-from torchmetrics import Metric
 
 from seg import schedules
+from seg.evaluation import Evaluation, MetricCallable
 from seg.labels import largest_class
 from seg.losses import CrossEntropy
-from seg.metrics import SegmentationMetrics
 from seg.mixing import Mixing
 from seg.models.weights import without_weights
-
-MetricCallable = Callable[[int], Metric]
-"""Builds a metric for a number of classes; it takes `ignore_index` by name, and logits and target in `update`."""
+from seg.normalization import Normalization
 
 FORMAT = 1
 """Version of what a checkpoint holds beside Lightning's own entries."""
@@ -99,14 +95,10 @@ class SegmentationTask(LightningModule):
         self.mixing = mixing
         if mixing is not None:
             mixing.set_class_names(class_names)
-        self.set_normalisation(mean, std, clip)
+        self.pixels = Normalization(mean, std, clip)
         self.image_kind = list(image_kind)
-        self.val_metrics, self.test_metrics = (
-            SegmentationMetrics(len(class_names), ignore_index, include_background) for _ in ("val", "test")
-        )
-        self.extra_metrics = nn.ModuleDict(
-            {stage: self.build_metrics(extra_metrics or []) for stage in ("val", "test")}
-        )
+        scored = (len(class_names), ignore_index, include_background, extra_metrics or [])
+        self.evaluations = nn.ModuleDict({stage: Evaluation(*scored) for stage in ("val", "test")})
         self.results: dict[str, dict[str, Tensor]] = {}
         self.generators: dict[str, Tensor] | None = None
         self.trained_precision = "32-true"
@@ -120,35 +112,14 @@ class SegmentationTask(LightningModule):
             if hasattr(module, "ignore_index"):
                 setattr(module, "ignore_index", self.ignore_index)  # noqa: B010 (mypy takes it for a submodule)
 
-    def build_metrics(self, builders: list[MetricCallable]) -> nn.ModuleList:
-        """Return the metrics that are measured beside the confusion matrix, one set for a stage."""
-        given: dict[str, Any] = {"ignore_index": self.ignore_index}
-        return nn.ModuleList([build(len(self.class_names), **given) for build in builders])
-
     # -- images to logits ---------------------------------------------------------------------------------------------
 
-    def set_normalisation(self, mean: list[float], std: list[float], clip: list[list[float]] | None) -> None:
-        """Set the values, one a channel, that raw pixels are normalised with."""
-        lowest, highest = zip(*clip, strict=True) if clip else ([float("-inf")], [float("inf")])
-        for name, values in {"mean": mean, "std": std, "lowest": lowest, "highest": highest}.items():
-            buffer = torch.tensor(values, dtype=torch.float32, device=self.device).view(1, -1, 1, 1)
-            self.register_buffer(name, buffer, persistent=False)
-        self.clips = bool(clip)
-
     def normalize(self, images: Tensor) -> Tensor:
-        """Return images (B, N, H, W) of raw pixel values as the network wants them: floats, normalised per channel.
-
-        NaN and infinite values, which float images have where there is no data, become 0.
-        """
+        """Return images (B, N, H, W) of raw pixel values as the network wants them, see `Normalization`."""
         if self.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
-        if images.is_floating_point():
-            images = torch.where(images.isfinite(), images, self.mean)
-        if images.dtype == torch.uint16:  # which few kernels take
-            images = images.float()
-        if self.clips:
-            images = images.clamp(self.lowest, self.highest)
-        return (images - self.mean) / self.std
+        normalized: Tensor = self.pixels(images)
+        return normalized
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits (B, C, H, W) of images (B, N, H, W) given as raw pixel values."""
@@ -205,48 +176,40 @@ class SegmentationTask(LightningModule):
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Count one validation batch; returns its predicted labels (B, H, W) for the callbacks that draw them."""
-        return self.evaluation_step(batch, "val", self.val_metrics)
+        return self.evaluation_step(batch, "val")
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Count one test batch; returns its predicted labels (B, H, W) for the callbacks that draw them."""
-        return self.evaluation_step(batch, "test", self.test_metrics)
+        return self.evaluation_step(batch, "test")
 
-    def evaluation_step(self, batch: dict[str, Any], stage: str, metrics: SegmentationMetrics) -> Tensor:
-        """Log the loss of a batch, add it to the metrics, return the predicted labels (B, H, W)."""
+    def evaluation_step(self, batch: dict[str, Any], stage: str) -> Tensor:
+        """Log the loss of a batch, count its predictions, return the predicted labels (B, H, W)."""
         _, logits = self.shared_step(batch, stage)
         labels = largest_class(logits)
-        metrics.update(labels, batch["mask"])
-        for metric in self.extra_of(stage):
-            metric.update(logits, batch["mask"])
+        self.evaluation(stage).update(labels, logits, batch["mask"])
         return labels
 
-    def extra_of(self, stage: str) -> list[Metric]:
-        """Return the metrics that a stage measures beside the confusion matrix."""
-        metrics: Any = self.extra_metrics[stage]
-        return list(metrics)
+    def evaluation(self, stage: str) -> Evaluation:
+        """Return what counts a stage, "val" or "test"."""
+        found = self.evaluations[stage]
+        assert isinstance(found, Evaluation)
+        return found
 
     def on_validation_epoch_end(self) -> None:
         """Log what the metrics say of the whole validation set."""
-        self.log_results("val", self.val_metrics)
+        self.log_results("val")
 
     def on_test_epoch_end(self) -> None:
         """Log what the metrics say of the whole test set."""
-        self.log_results("test", self.test_metrics)
+        self.log_results("test")
 
-    def log_results(self, stage: str, metrics: SegmentationMetrics) -> None:
+    def log_results(self, stage: str) -> None:
         """Log the scores of a stage; those of absent classes stay out. Kept whole in `results[stage]`."""
-        extra: dict[str, Tensor] = {}
-        for metric in self.extra_of(stage):
-            found = metric.compute()
-            extra |= found if isinstance(found, dict) else {type(metric).__name__: found}
-            metric.reset()
-        result = {**extra, **metrics.compute()}
-        metrics.reset()
+        result, extra = self.evaluation(stage).finish()
         self.results[stage] = {name: value.detach().cpu() for name, value in result.items()}
-        scalars = [name for name, value in extra.items() if value.ndim == 0]
         # summed over processes already, and so the same in each: sync_dist tells Lightning so, max keeps every bit
         same: dict[str, Any] = {"sync_dist": True, "reduce_fx": "max"}
-        for name in ("miou", "pixel_accuracy", "mean_accuracy", "fw_iou", *scalars):
+        for name in ("miou", "pixel_accuracy", "mean_accuracy", "fw_iou", *extra):
             self.log(f"{stage}/{name}", result[name].float(), prog_bar=name == "miou", **same)
         # reading the vector once: one value at a time would synchronise a GPU once a class
         for name, value in zip(self.class_names, self.results[stage]["iou"].tolist(), strict=True):
@@ -325,7 +288,7 @@ class SegmentationTask(LightningModule):
             return
         listed = ", ".join(f"{name} {held.get(name)}" for name in names)
         rank_zero_print(f"pixels are normalised as the checkpoint says, not as the data do: {listed}")
-        self.set_normalisation(*(held.get(name) for name in names))  # type: ignore[arg-type]
+        self.pixels = Normalization(*(held[name] for name in names)).to(self.device)
         self.hparams.update({name: held.get(name) for name in names})
 
     def on_fit_start(self) -> None:

@@ -344,7 +344,7 @@ def test_further_metrics_are_options_of_training_and_of_testing(workplace, shape
     assert saved["extra_metrics"][0]["init_args"]["width"] == 0.05
 
     task = SegmentationTask.load_from_checkpoint(folder / "checkpoints/best.ckpt", weights_only=True)
-    assert task.extra_of("val")[0].width == 0.05
+    assert task.evaluation("val").extra[0].width == 0.05
     run("test", "--ckpt_path", folder / "checkpoints/best.ckpt", "--model.extra_metrics", "null")
     assert "boundary IoU" not in capsys.readouterr().out
 

@@ -16,7 +16,7 @@ def seg(*arguments: str) -> subprocess.CompletedProcess:
     )
 
 
-@pytest.mark.parametrize("arguments", [["--help"], [], ["--version"], ["predict", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], [], ["--version"], ["predict", "--help"], ["models", "--help"]])
 def test_help_needs_no_torch(arguments):
     result = seg(*arguments)
     assert result.returncode == 0

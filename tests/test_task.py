@@ -56,14 +56,14 @@ def test_evaluation_counts_every_pixel_at_the_size_of_the_mask():
     built = task(Shown(torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1).expand(1, 3, 8, 8)))
     labels = built.validation_step(batch, 0)
     assert labels.shape == (1, 16, 16)
-    assert built.val_metrics.confusion.tolist() == [[0, 0, 0], [0, 0, 0], [0, 0, 12 * 16]]
+    assert built.evaluation("val").metrics.confusion.tolist() == [[0, 0, 0], [0, 0, 0], [0, 0, 12 * 16]]
 
 
 def test_further_metrics_see_logits_and_report_beside_the_confusion_matrix():
     batch = {"image": torch.zeros(1, 3, 8, 8), "mask": torch.randint(0, 3, (1, 8, 8), dtype=torch.uint8)}
     logits = torch.randn(1, 3, 8, 8)
     built = task(Shown(logits), extra_metrics=[BoundaryIoU, CalibrationError], ignore_index=7)
-    assert [metric.ignore_index for metric in built.extra_of("test")] == [7, 7]
+    assert [metric.ignore_index for metric in built.evaluation("test").extra] == [7, 7]
     logged = {}
     built.log = lambda name, value, **options: logged.update({name: float(value)})
     built.test_step(batch, 0)
@@ -72,8 +72,8 @@ def test_further_metrics_see_logits_and_report_beside_the_confusion_matrix():
         metric.update(logits, batch["mask"])
         assert logged[f"test/{name}"] == pytest.approx(float(metric.compute()[name]), rel=1e-6)
     assert built.results["test"]["accuracy"].shape == (3,)
-    assert built.extra_of("test")[0].counts.sum() == 0  # ready for the next epoch
-    assert not any(name.startswith("extra_metrics") for name in built.state_dict())
+    assert built.evaluation("test").extra[0].counts.sum() == 0  # ready for the next epoch
+    assert not any(name.startswith("evaluations") for name in built.state_dict())
 
 
 def test_the_background_can_be_left_out_of_the_scores():

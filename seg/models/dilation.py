@@ -38,7 +38,7 @@ def pattern(name: str | Sequence[int]) -> list[int]:
                 "or give the rates as a list, such as [1, 2, 5]"
             )
         return list(PATTERNS[name])
-    rates = [*name] if isinstance(name, list | tuple) else []
+    rates = [*name] if isinstance(name, Sequence) else []
     if not rates or any(isinstance(rate, bool) or not isinstance(rate, int) or rate < 1 for rate in rates):
         raise ValueError(
             f"dilation pattern: {name!r}, but it takes a list of one or more integers from 1 up, such as [1, 2, 5], "
