@@ -65,7 +65,7 @@ PAIRS = {
         ("torchvision deeplabv3_resnet50", resnet(torchvision.deeplabv3_resnet50)),
     ),
     "DeepLabV3Plus resnet50, separable": (
-        ("DeepLabV3Plus", {"encoder": "resnet50", "output_stride": 16, "separable": True}),
+        ("DeepLabV3Plus", {"encoder": "resnet50", "separable": True, "decoder_convolutions": 1}),
         ("smp DeepLabV3Plus", library(smp.DeepLabV3Plus, encoder_name="resnet50")),
     ),
     "SMP DeepLabV3Plus resnet50": (
