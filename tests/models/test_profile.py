@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from seg.models import FCN, SMP, DeepLabLargeFOV, DeepLabV3, SegNet, UNet
