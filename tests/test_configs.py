@@ -54,9 +54,9 @@ def roots(tmp_path_factory, shapes) -> dict[str, Path]:
             (lists / f"{split}.txt").write_text("".join(f"{split}_{index}\n" for index in range(number)))
     for index in range(5):
         square = [[10, 10], [50 + index, 12], [30, 60]]
-        shapes = [{"label": "leaf", "points": square}, {"label": "pot", "points": [[70, 70], [95, 90], [60, 90]]}]
+        drawn = [{"label": "leaf", "points": square}, {"label": "pot", "points": [[70, 70], [95, 90], [60, 90]]}]
         picture(rng, labelme / f"{index}.jpg", (100, 120))
-        (labelme / f"{index}.json").write_text(json.dumps({"shapes": shapes, "imagePath": f"{index}.jpg"}))
+        (labelme / f"{index}.json").write_text(json.dumps({"shapes": drawn, "imagePath": f"{index}.jpg"}))
     cityscapes = write_tree(folder / "cityscapes", (96, 192))
     return {
         "seg.data.CamVid": camvid,

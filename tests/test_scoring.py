@@ -119,7 +119,7 @@ def test_training_validating_and_predicting_then_scoring_give_one_number(workpla
     Path("classes.txt").write_text("\n".join(names))
     for split in ("val", "test"):
         images = [seven / f"JPEGImages/{name}.jpg" for name in names_of(seven, split)]
-        predict.main([str(best), *map(str, images), "--out", f"masks_{split}", "--no-overlays"])
+        predict.main([str(best), *map(str, images), "--out", f"masks_{split}", "--save", "masks"])
         masks = [f"masks_{split}", str(seven / "SegmentationClass"), "--classes", "classes.txt"]
         score.main([*masks, "--list", str(seven / f"ImageSets/Segmentation/{split}.txt"), "--json", f"{split}.json"])
         scored = json.loads(Path(f"{split}.json").read_text())

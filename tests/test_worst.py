@@ -23,7 +23,7 @@ def test_the_worst_images_of_a_test_are_listed_with_their_own_figures(workplace,
 
     names = (shapes / "ImageSets/Segmentation/test.txt").read_text().split()
     images = [str(shapes / f"JPEGImages/{name}.jpg") for name in names]
-    predict.main([best, *images, "--out", "masks", "--no-overlays"])
+    predict.main([best, *images, "--out", "masks", "--save", "masks"])
     own = {}
     for name in names:
         t, p = (np.array(Image.open(path)) for path in (shapes / f"SegmentationClass/{name}.png", f"masks/{name}.png"))
