@@ -103,6 +103,17 @@ def test_bfloat16_autocast_and_channels_last_change_little(name):
 
 
 @networks
+def test_no_convolution_is_given_maps_that_have_left_the_channels_last_layout(build):
+    net = build().train().to(memory_format=torch.channels_last)
+    left = []
+    for name, module in net.named_modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            module.register_forward_pre_hook(lambda _, args, name=name: args[0].stride(1) == 1 or left.append(name))
+    net(torch.randn(2, 3, 67, 97).to(memory_format=torch.channels_last))
+    assert not left
+
+
+@networks
 def test_training_in_bfloat16_and_channels_last_gives_finite_gradients(build):
     net = build().train().to(memory_format=torch.channels_last)
     images = torch.randn(1, 3, 67, 40).to(memory_format=torch.channels_last)
