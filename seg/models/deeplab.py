@@ -53,8 +53,11 @@ class ASPP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return maps (B, channels, h, w) of maps (B, in_channels, h, w)."""
-        mean = self.image(x.mean((2, 3), keepdim=True)).expand(-1, -1, *x.shape[-2:])
-        result: Tensor = self.project(torch.cat([*(branch(x) for branch in self.branches), mean], dim=1))
+        branches = [branch(x) for branch in self.branches]
+        mean = self.image(x.mean((2, 3), keepdim=True)).expand_as(branches[0])
+        # An expanded tensor has no layout; with one among them, cat would leave the channels-last one of the others.
+        mean = mean.contiguous(memory_format=torch.channels_last)
+        result: Tensor = self.project(torch.cat([*branches, mean], dim=1))
         return result
 
 
@@ -212,7 +215,7 @@ class DeepLabV3Plus(_DeepLab):
         channels: of ASPP's branches and of the decoder (paper: 256).
         low_level_channels: to which the maps of stride 4 are reduced (table 1: 48).
         decoder_convolutions: 3×3 convolutions of the decoder (table 2: 2).
-        separable: split the 3×3 convolutions of ASPP and decoder into depthwise and 1×1 ones (section 3.2).
+        separable: split the 3×3 convolutions of ASPP and decoder into depthwise and 1×1 ones (section 3.1).
         norm: batch (paper), group (16 channels a group; for batches of 1 or 2 images), instance or none.
         dropout: probability of dropping a value of ASPP's result.
         auxiliary: score the maps before the last stage too, in training (deep supervision); the task adds their loss.

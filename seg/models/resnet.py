@@ -37,7 +37,7 @@ class ResNet(nn.Module):
         name: resnet18, resnet34, resnet50, resnet101 or resnet152.
         in_channels: channels of the image.
         output_stride: 8, 16 or 32 (a plain ResNet); further stages keep their size and have dilated convolutions.
-        multi_grid: factors on the rate of the last stage's blocks, one each, in turn (section 3.3 of DeepLab v3).
+        multi_grid: factors on the rate of the last stage's blocks, one each (section 3.2.1 of DeepLab v3).
         dilation: rates of the blocks of all dilated stages, in turn, instead of one rate a stage.
         norm: batch, group, instance or none.
 

@@ -4,6 +4,7 @@ Configuration D of table 1: 13 convolutions of 3×3 in 5 stages, a pooling after
 then fc6, fc7 (and fc8, the ImageNet classifier, which segmentation has no use for).
 """
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -81,20 +82,22 @@ def layers_of(state: dict[str, Tensor], source: str) -> list[Layer]:
     """Return the 13 convolutions and fc6, fc7 (as 7×7 and 1×1 convolutions) of a state dict in torchvision's naming.
 
     Args:
-        state: tensors of vgg16 or vgg16_bn; the classifier may be missing.
+        state: tensors of vgg16 or vgg16_bn; biases and the classifier may be missing.
         source: begins the error, such as "weights: file.pth".
 
     Raises:
         ValueError: not a VGG-16.
 
     """
-    numbers = sorted({int(name.split(".")[1]) for name in state if name.startswith("features.")})
+    parts: dict[int, dict[str, Tensor]] = {}
+    for name, value in state.items():
+        if found := re.fullmatch(r"features\.(\d+)\.(\w+)", name):
+            parts.setdefault(int(found[1]), {})[found[2]] = value
     layers: list[Layer] = []
-    for number in numbers:
-        start = f"features.{number}."
-        part = {name.removeprefix(start): value for name, value in state.items() if name.startswith(start)}
-        if part["weight"].ndim == 4:
-            layers.append(Layer(f"features.{number}", part["weight"], part["bias"], {}))
+    for number, part in sorted(parts.items()):
+        weight = part.get("weight")
+        if weight is not None and weight.ndim == 4:
+            layers.append(Layer(f"features.{number}", weight, part.get("bias", weight.new_zeros(len(weight))), {}))
         elif layers:
             layers[-1].norm.update(part)
     if len(layers) != sum(CONVOLUTIONS):
@@ -103,9 +106,9 @@ def layers_of(state: dict[str, Tensor], source: str) -> list[Layer]:
             "torchvision's vgg16 or vgg16_bn, or of this network, or null for random weights"
         )
     for name, size in (("classifier.0", 7), ("classifier.3", 1)):
-        if f"{name}.weight" in state:
-            weight = state[f"{name}.weight"]
-            layers.append(Layer(name, weight.view(len(weight), -1, size, size), state[f"{name}.bias"], {}))
+        weight, bias = state.get(f"{name}.weight"), state.get(f"{name}.bias")
+        if weight is not None and bias is not None and weight[0].numel() % size**2 == 0:
+            layers.append(Layer(name, weight.reshape(len(weight), -1, size, size), bias, {}))
     return layers
 
 

@@ -115,7 +115,7 @@ def test_rates_follow_the_stage_the_multi_grid_or_the_pattern():
     assert block_rates(blocks, 32) == [*ones, [1] * 6, [1] * 3]
     assert block_rates(blocks, 16) == [*ones, [1] * 6, [1, 2, 2]]
     assert block_rates(blocks, 8) == [*ones, [1] + [2] * 5, [2, 4, 4]]
-    assert block_rates(blocks, 16, multi_grid=[1, 2, 4]) == [*ones, [1] * 6, [2, 4, 8]]  # section 3.3: 2 · (1, 2, 4)
+    assert block_rates(blocks, 16, multi_grid=[1, 2, 4]) == [*ones, [1] * 6, [2, 4, 8]]  # section 3.2.1: 2 · (1, 2, 4)
     assert block_rates(blocks, 8, multi_grid=[1, 2, 4])[-1] == [4, 8, 16]
     assert block_rates(blocks, 8, dilation=[1, 2, 5]) == [*ones, [1, 2, 5, 1, 2, 5], [1, 2, 5]]
     assert block_rates(blocks, 16, dilation=[1, 3, 5]) == [*ones, [1] * 6, [1, 3, 5]]

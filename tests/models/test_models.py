@@ -102,6 +102,18 @@ def test_bfloat16_autocast_and_channels_last_change_little(name):
     assert (half.float() - expected).abs().mean() < (0.5 if touchy else 0.03) * expected.std()
 
 
+@pytest.mark.parametrize("name", [name for name in NETWORKS if "instance" not in name])  # torch's own leaves it
+def test_no_convolution_is_given_maps_that_have_left_the_channels_last_layout(name):
+    net = NETWORKS[name]().train().to(memory_format=torch.channels_last)
+    strides = {}
+    for name, module in net.named_modules():
+        # CBAM's two maps of means and maxima over the channels are exempt: they are as good as one either way.
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and not name.endswith(".place"):
+            module.register_forward_pre_hook(lambda _, args, name=name: strides.update({name: args[0].stride(1)}))
+    net(torch.randn(2, 3, 67, 97).to(memory_format=torch.channels_last))
+    assert set(strides.values()) == {1}, strides
+
+
 @networks
 def test_training_in_bfloat16_and_channels_last_gives_finite_gradients(build):
     net = build().train().to(memory_format=torch.channels_last)

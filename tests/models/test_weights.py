@@ -144,6 +144,46 @@ def test_every_tensor_of_a_resnet_arrives_bit_for_bit(build, tmp_path):
         build()(encoder="resnet34", weights=str(tmp_path / "resnet18.pth"))
 
 
+def test_weights_older_than_the_counting_of_batches_fit(tmp_path):
+    # Batch norms have num_batches_tracked since torch 0.4.1, and stock load_state_dict does without.
+    from torchvision.models import resnet18
+
+    source = {name: value for name, value in resnet18().state_dict().items() if "num_batches_tracked" not in name}
+    torch.save(source, tmp_path / "resnet18.pth")
+    weights = str(tmp_path / "resnet18.pth")
+    for net in (deeplab()(weights=weights).encoder, fcn()(encoder="resnet18", weights=weights).encoder.network):
+        state = net.state_dict()
+        assert all(torch.equal(state[name], value) for name, value in source.items() if not name.startswith("fc."))
+        assert state["bn1.num_batches_tracked"] == 0
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "densenet121", "squeezenet1_0", "alexnet"])
+def test_weights_of_another_network_with_features_are_refused(name, tmp_path):
+    from torchvision.models import get_model
+
+    state = get_model(name, weights=None).state_dict()
+    state = {key: value for key, value in state.items() if key.startswith("features.")}
+    torch.save(state, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=r"convolutions called features\.\*, but a VGG-16 has 13"):
+        segnet()(weights=str(tmp_path / "other.pth"))
+
+
+def test_a_vgg16_without_biases_fits_and_one_of_another_classifier_is_refused(tmp_path):
+    source = vgg16(True).state_dict()
+    bare = {
+        name: value
+        for name, value in source.items()
+        if not (name.endswith(".bias") and source[name[:-4] + "weight"].ndim == 4)
+    }
+    torch.save(bare, tmp_path / "bare.pth")
+    net = segnet()(weights=str(tmp_path / "bare.pth"))
+    assert torch.equal(net.encoders[4][7].running_mean, source["features.41.running_mean"])
+    source["classifier.0.weight"] = torch.zeros(10, 32 * 48)
+    torch.save(source, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match="has no fc6 and fc7"):
+        deconvnet()(weights=str(tmp_path / "other.pth"))
+
+
 def test_a_first_layer_for_other_channels_answers_grey_images_as_before():
     weight = torch.randn(4, 3, 3, 3)
     grey = torch.randn(1, 1, 8, 8)
