@@ -7,6 +7,7 @@ COMMANDS = {
     "validate": "score a checkpoint on the validation split",
     "test": "score a checkpoint on the test split",
     "convert": "annotations from one format to another",
+    "doctor": "is this data set fit to train on? what is damaged, mislabelled, missing, there twice",
     "predict": "images in, masks and overlays out; needs nothing but a checkpoint",
 }
 
@@ -26,6 +27,10 @@ def main() -> None:
         from seg.convert.command import main as convert
 
         convert(sys.argv[2:])
+    elif command == "doctor":
+        from seg.doctor.command import main as doctor
+
+        doctor(sys.argv[2:])
     elif command == "--version":
         from seg import __version__
 

@@ -1,0 +1,65 @@
+"""Check of label names: those that are probably one name, written in two ways."""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from itertools import combinations
+
+from seg.convert.labelme_labels import instances
+from seg.data.coco import COCO
+from seg.doctor.findings import Finding, Place, counted
+from seg.doctor.survey import Survey
+
+_ALIKE = 0.86
+_SHORTEST = 5  # of shorter names too many that differ in a letter mean two things: cat and car
+_MANY = 300
+
+
+def check(survey: Survey) -> Iterator[Finding]:
+    """Find names in the class list, or among COCO's categories, that are probably one."""
+    names = survey.data.class_names
+    if isinstance(survey.data, COCO):
+        names = sorted(
+            {*names, *(name for file in survey.data._instances.values() for name in file.categories.values())}
+        )
+    yield from nearly_equal(dict.fromkeys(names, ""), slips=False)
+
+
+def nearly_equal(uses: Mapping[str, str], slips: bool = True) -> Iterator[Finding]:
+    """Find names that differ in case, blanks, plural or a number alone, or by a slip of the pen.
+
+    Args:
+        uses: name -> how often and where it is used.
+        slips: compare spelling too; class lists that somebody thought about have legitimate neighbours.
+
+    """
+    places = []
+    for one, other in combinations(sorted(uses)[:_MANY], 2):
+        same = _plain(one) == _plain(other)
+        near = slips and min(len(one), len(other)) >= _SHORTEST and _ratio(one, other) >= _ALIKE
+        if same or near:
+            note = "; ".join(f"{name}: {uses[name]}" for name in (one, other) if uses[name])
+            places.append(Place(f"{one} / {other}", note))
+    if places:
+        numbered = instances(list(uses))
+        aliases = ", ".join(
+            f"{place.where.partition(' / ')[2]}: {place.where.partition(' / ')[0]}" for place in places[:5]
+        )
+        yield Finding(
+            "label names",
+            "warn",
+            f"{counted(len(places), 'pair')} of labels nearly equal, which probably mean one class",
+            numbered or f"if they do, give them one name: for labelme data aliases: {{{aliases}}}, for COCO data merge",
+            places,
+        )
+
+
+def _plain(name: str) -> str:
+    """Return a name without case, separators, plural and a number at its end."""
+    text = re.sub(r"[\W_]+", "", re.sub(r"[\s_\-#.]*\(?\d+\)?$", "", name) or name).casefold()
+    return text[:-1] if len(text) > 3 and text.endswith("s") and not text.endswith("ss") else text
+
+
+def _ratio(one: str, other: str) -> float:
+    matcher = difflib.SequenceMatcher(None, one.casefold(), other.casefold(), autojunk=False)
+    return matcher.ratio() if matcher.quick_ratio() >= _ALIKE else 0.0
