@@ -57,6 +57,7 @@ class SegmentationData(pl.LightningDataModule):
         split_seed: another one divides the images differently.
         batch_size: images in a batch of one process.
         num_workers: processes that read; auto is one a core, at most 8, shared among the processes that train.
+        check: look at files that no run has looked at yet before a fit starts (`seg doctor data` looks closer).
         cache: keep decoded images: none, in ram while the run lasts, or on disk across runs.
         cache_limit: GiB that all caches of a run may take on a machine; what does not fit is decoded each time.
         mean: of the pixel values 0..255, a number a channel; ImageNet's where not given.
@@ -95,6 +96,7 @@ class SegmentationData(pl.LightningDataModule):
         split_seed: int = 0,
         batch_size: int = 8,
         num_workers: int | Literal["auto"] = "auto",
+        check: bool = True,
         cache: Literal["none", "ram", "disk"] = "none",
         cache_limit: float = 4.0,
         mean: list[float] | None = None,
@@ -116,7 +118,8 @@ class SegmentationData(pl.LightningDataModule):
         self.batch_size, self.num_workers = _at_least("batch_size", batch_size, 1), num_workers
         if num_workers != "auto":
             _at_least("num_workers", num_workers, 0)
-        self.cache, self.cache_limit = cache, _at_least("cache_limit", cache_limit, 0)
+        self.check, self.cache = check, cache
+        self.cache_limit = _at_least("cache_limit", cache_limit, 0)
         self.mean, self.std = list(mean or IMAGENET_MEAN), list(std or IMAGENET_STD)
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) != self.in_channels or (name == "std" and min(values) <= 0):

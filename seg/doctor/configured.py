@@ -2,12 +2,11 @@
 
 from typing import Any
 
-import torch
 from torch import nn
 
 from seg import runs
-from seg.arguments import configs_in
-from seg.cli import SegCLI
+from seg.arguments import configs_in, refuse_contradictions
+from seg.cli import LINKS, SegCLI
 from seg.data.base import SegmentationData
 from seg.doctor.measure import Scale
 from seg.doctor.network import scale_of
@@ -25,21 +24,16 @@ class Built(Exception):
 class DoctorCLI(SegCLI):
     """Parse a config and build what it describes, but neither a run folder nor a trainer."""
 
-    def instantiate_classes(self) -> None:
-        """Build data module and task; the network without memory or weights, for nobody runs it.
+    def instantiate_trainer(self, **kwargs: Any) -> Any:
+        """End here, data module and task being built.
 
         Raises:
             Built: with both.
+            ValueError: facts typed by hand that disagree with the data set.
 
         """
-        with without_weights():
-            try:
-                with torch.device("meta"):
-                    built = self.parser.instantiate_classes(self.config)
-            except (NotImplementedError, RuntimeError):  # the constructor looks at its weights
-                built = self.parser.instantiate_classes(self.config)
-        chosen = built[self.subcommand]
-        raise Built(chosen["data"], chosen["model"].net)
+        refuse_contradictions(self.typed, self.datamodule, LINKS)
+        raise Built(self.datamodule, self.model.net)
 
 
 def configured(argv: list[str]) -> tuple[SegmentationData, Scale, str]:
@@ -54,7 +48,8 @@ def configured(argv: list[str]) -> tuple[SegmentationData, Scale, str]:
     """
     name = runs.run_name(next(iter(configs_in(argv)), None))
     try:
-        DoctorCLI("fit", argv)
+        with without_weights():  # nobody runs the network
+            DoctorCLI("fit", argv)
     except Built as built:
         if isinstance(built.data, SegmentationData):
             return built.data, scale_of(built.net, built.data.resize), name

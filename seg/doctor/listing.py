@@ -3,11 +3,13 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from seg.data.base import SegmentationData
 from seg.data.dataset import Pair
 from seg.data.folder import Folder
 from seg.data.labelme import Labelme
+from seg.doctor import labelme
 from seg.doctor.findings import Finding
 from seg.doctor.survey import ALL
 
@@ -26,14 +28,15 @@ def list_files(data: SegmentationData, guessed: bool) -> tuple[dict[str, list[Pa
     findings: list[Finding] = []
     splits: dict[str, list[Pair]] = {}
     with heard(findings):
+        if not data.root.is_dir():  # otherwise left alone: preparing may write down what was never confirmed
+            try:
+                data.prepare_data()
+            except (ValueError, OSError) as error:
+                findings.append(_refused(error))
+        if not data.root.is_dir():
+            return {}, [*findings, Finding("lists", "fail", f"there is no folder {data.root}", data._tree())]
         if isinstance(data, Labelme):
-            from seg.doctor import labelme
-
             findings += labelme.examine(data)
-        try:
-            data.prepare_data()
-        except (ValueError, OSError) as error:
-            findings.append(_refused(error))
         for split in ("train", "val", "test"):
             if split == "test" and not data.has_test():
                 continue
@@ -58,8 +61,7 @@ def list_files(data: SegmentationData, guessed: bool) -> tuple[dict[str, list[Pa
                 data._tree(),
             )
         )
-    unique = {finding.text: finding for finding in findings}  # two splits may stumble over the same
-    return {split: pairs for split, pairs in splits.items() if pairs}, list(unique.values())
+    return {split: pairs for split, pairs in splits.items() if pairs}, _once(findings)
 
 
 def _listed(data: SegmentationData, split: str, findings: list[Finding]) -> list[Pair]:
@@ -69,8 +71,22 @@ def _listed(data: SegmentationData, split: str, findings: list[Finding]) -> list
         if not isinstance(data, Folder) or data.unmatched == "skip" or "have no mask" not in str(error):
             raise
         findings.append(_refused(error))
+        told = len(findings)
         data.unmatched = "skip"
-        return data.split_pairs(split)
+        pairs = data.split_pairs(split)
+        del findings[told:]  # that these are left out
+        return pairs
+
+
+def _once(findings: list[Finding]) -> list[Finding]:
+    """Return findings, and cures, without repetitions: two splits may stumble over the same."""
+    kept: dict[str, Finding] = {}
+    cures: set[str] = set()
+    for finding in findings:
+        if finding.text not in kept:
+            kept[finding.text] = replace(finding, cure="") if finding.cure in cures else finding
+            cures.add(finding.cure)
+    return list(kept.values())
 
 
 def _refused(error: Exception) -> Finding:

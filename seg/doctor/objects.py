@@ -37,8 +37,8 @@ def sizes(survey: Survey) -> Iterator[Finding]:
         yield Finding(
             "object sizes",
             "warn",
-            f"{counted(len(tiny), 'class', 'classes')} with {100 * SHARE:.0f} % or more of the pixels in objects of fewer "
-            f"than {scale.stride} pixels{at}: each fits into one cell of the network's coarsest maps",
+            f"{counted(len(tiny), 'class', 'classes')} with {100 * SHARE:.0f} % or more of the pixels in objects of "
+            f"fewer than {scale.stride} pixels{at}: each fits into one cell of the network's coarsest maps",
             "larger images (`resize`), a network with finer maps or skip connections (U-Net, DeepLab v3+), and "
             "data.rare_crops keep them; objects of a few pixels are often slips of the pen",
             tiny,
@@ -47,8 +47,8 @@ def sizes(survey: Survey) -> Iterator[Finding]:
         yield Finding(
             "object sizes",
             "warn",
-            f"{counted(len(large), 'class', 'classes')} with {100 * LARGE_SHARE:.0f} % or more of the pixels in objects "
-            f"larger than the network's receptive field of {scale.receptive_field} pixels{at}",
+            f"{counted(len(large), 'class', 'classes')} with {100 * LARGE_SHARE:.0f} % or more of the pixels in "
+            f"objects larger than the network's receptive field of {scale.receptive_field} pixels{at}",
             "smaller images (`resize`), or a network that sees more (deeper, dilated, with pyramid pooling)",
             large,
         )
