@@ -36,7 +36,7 @@ def nearly_equal(uses: Mapping[str, str], slips: bool = True) -> Iterator[Findin
     places = []
     for one, other in combinations(sorted(uses)[:_MANY], 2):
         same = _plain(one) == _plain(other)
-        near = slips and min(len(one), len(other)) >= _SHORTEST and _ratio(one, other) >= _ALIKE
+        near = slips and (_ratio(one, other) >= _ALIKE or _swapped(one, other))
         if same or near:
             note = "; ".join(f"{name}: {uses[name]}" for name in (one, other) if uses[name])
             places.append(Place(f"{one} / {other}", note))
@@ -54,6 +54,14 @@ def nearly_equal(uses: Mapping[str, str], slips: bool = True) -> Iterator[Findin
         )
 
 
+def _swapped(one: str, other: str) -> bool:
+    """Tell whether names of four letters or more differ by two neighbouring letters that changed places."""
+    differ = [place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b]
+    if len(one) != len(other) or len(one) < _SHORTEST - 1 or len(differ) != 2 or differ[1] != differ[0] + 1:
+        return False
+    return one[differ[0]] == other[differ[1]] and one[differ[1]] == other[differ[0]]
+
+
 def _plain(name: str) -> str:
     """Return a name without case, separators, plural and a number at its end."""
     text = re.sub(r"[\W_]+", "", re.sub(r"[\s_\-#.]*\(?\d+\)?$", "", name) or name).casefold()
@@ -61,5 +69,7 @@ def _plain(name: str) -> str:
 
 
 def _ratio(one: str, other: str) -> float:
+    if min(len(one), len(other)) < _SHORTEST:
+        return 0.0
     matcher = difflib.SequenceMatcher(None, one.casefold(), other.casefold(), autojunk=False)
     return matcher.ratio() if matcher.quick_ratio() >= _ALIKE else 0.0

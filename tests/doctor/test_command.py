@@ -189,7 +189,8 @@ def test_the_kind_of_a_folder_is_guessed_and_said(tmp_path, workplace, capsys, m
     out = capsys.readouterr().out
     assert said in out
     assert parts in out
-    assert "FAIL" not in out
+    for check in ("lists", "files", "annotations", "sizes", "label values", "label names"):
+        assert f"FAIL  {check}" not in out
 
 
 def test_one_command_in_a_process_of_its_own(tree, workplace):
