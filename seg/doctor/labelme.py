@@ -116,40 +116,41 @@ def _outside(sources: Sources) -> Iterator[Finding]:
 
 
 def _labels(data: Labelme, sources: Sources) -> Iterator[Finding]:
-    uses: dict[str, list[Path]] = {}
+    uses: dict[str, list[Place]] = {}
     for source in sources.good:
         for shape in source.annotation.shapes:
-            uses.setdefault(shape.label, []).append(source.annotation.path)
+            place = Place(str(source.annotation.path), shape.label, _pair(source), outline=tuple(shape.points))
+            uses.setdefault(shape.label, []).append(place)
     uses.pop(data.drawing.hole_label or "", None)
-    unknown = {label: paths for label, paths in uses.items() if label not in data.values}
+    unknown = sorted(label for label in uses if label not in data.values)
     if unknown:
-        cure = ""
-        try:
-            refuse_unknown(unknown, data.values)
-        except ValueError as error:
-            cure = str(error).rpartition("\n")[2]
+        advice = _refusal(unknown, uses, data).rpartition("\n")[2]
+        places = []
+        for label in unknown:
+            told = _refusal([label], uses, data).partition("\n  ")[2].partition("\n")[0]
+            places.append(uses[label][0]._replace(where=label, note=told.partition(": ")[2]))
         yield Finding(
             "label names",
             "fail",
             f"{counted(len(unknown), 'label')} not in the class list ({', '.join(data.class_names)})",
-            cure,
-            [_use(label, paths, data) for label, paths in sorted(unknown.items())],
+            advice,
+            places,
         )
-    counts = {label: f"{len(paths)} shapes, such as in {paths[0].name}" for label, paths in uses.items()}
-    yield from nearly_equal({label: text for label, text in counts.items() if not _alias(data, label)})
+    yield from nearly_equal({label: places for label, places in uses.items() if not _alias(data, label)})
+
+
+def _refusal(labels: list[str], uses: dict[str, list[Place]], data: Labelme) -> str:
+    """Return what a fit would say of labels that are not known: a line each, and a line of advice."""
+    try:
+        refuse_unknown({label: [Path(place.where) for place in uses[label]] for label in labels}, data.values)
+    except ValueError as error:
+        return str(error)
+    raise AssertionError("a label that is not known is refused")
 
 
 def _alias(data: Labelme, label: str) -> bool:
     """Tell whether a label is known to stand for another one, and so is nothing to wonder about."""
     return label in data.values and label not in data.class_names
-
-
-def _use(label: str, paths: list[Path], data: Labelme) -> Place:
-    try:
-        refuse_unknown({label: paths}, data.values)
-    except ValueError as error:
-        return Place(label, str(error).partition("\n  ")[2].partition("\n")[0].partition(": ")[2])
-    raise AssertionError("a label that is not known is refused")
 
 
 def _pair(source: Source) -> Pair | None:

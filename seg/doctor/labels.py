@@ -128,7 +128,10 @@ def frequencies(survey: Survey) -> Iterator[Finding]:
     few = _FEW_IMAGES if len(survey.splits[training]) >= _MANY_IMAGES else 0
     for name, count, shown in zip(names, pixels.tolist(), images.tolist(), strict=True):
         if count and (count < RARE * total or shown < few):
-            rare.append(Place(name, f"{100 * count / total:.3f} % of the pixels, in {shown} images"))
+            note = f"{100 * count / total:.3f} % of the pixels, in {counted(shown, 'image')}"
+            label = names.index(name)
+            most = max(survey.readable(training), key=lambda measured: survey.class_pixels(measured)[label])
+            rare.append(Place(name, note, most.pair))
     if rare:
         yield Finding(
             "classes",

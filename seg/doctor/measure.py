@@ -18,6 +18,7 @@ from tqdm import tqdm
 from seg.convert.labelme_images import orientation
 from seg.data.dataset import Pair, Reader, start_worker
 from seg.data.images import Labels, Size
+from seg.draw import rgb
 
 FEW = 48
 """Pairs that are read in this process: starting others would take longer."""
@@ -145,12 +146,12 @@ class Measuring:
 
 
 def looks(image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return a thumbnail and a perceptual hash of an image, uint8 (H, W, 3).
+    """Return a thumbnail and a perceptual hash of an image of any kind, see `seg.draw.rgb`.
 
     The hash holds the signs of a cosine transform's lowest frequencies, as pHash does: what re-encoding and scaling
     leave alone. An image without structure has none.
     """
-    grey = cv2.cvtColor(cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+    grey = cv2.cvtColor(cv2.resize(rgb(image), (SIDE, SIDE), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
     if float(grey.std()) < _FLAT:
         return grey, None
     waves = cv2.dct(grey.astype(np.float32))

@@ -1,8 +1,9 @@
 """Check of label names: those that are probably one name, written in two ways."""
 
 import difflib
+import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
 from seg.convert.labelme_labels import instances
@@ -22,34 +23,39 @@ def check(survey: Survey) -> Iterator[Finding]:
         names = sorted(
             {*names, *(name for file in survey.data._instances.values() for name in file.categories.values())}
         )
-    yield from nearly_equal(dict.fromkeys(names, ""), slips=False)
+    yield from nearly_equal(dict.fromkeys(names, ()), slips=False)
 
 
-def nearly_equal(uses: Mapping[str, str], slips: bool = True) -> Iterator[Finding]:
+def nearly_equal(uses: Mapping[str, Sequence[Place]], slips: bool = True) -> Iterator[Finding]:
     """Find names that differ in case, blanks, plural or a number alone, or by a slip of the pen.
 
     Args:
-        uses: name -> how often and where it is used.
+        uses: name -> where it is used, a place a use; of two names the rarer one, more likely the slip, is shown.
         slips: compare spelling too; class lists that somebody thought about have legitimate neighbours.
 
     """
-    places = []
+    places, aliases = [], []
     for one, other in combinations(sorted(uses)[:_MANY], 2):
-        same = _plain(one) == _plain(other)
         near = slips and (_ratio(one, other) >= _ALIKE or _swapped(one, other))
-        if same or near:
-            note = "; ".join(f"{name}: {uses[name]}" for name in (one, other) if uses[name])
-            places.append(Place(f"{one} / {other}", note))
-    if places:
-        numbered = instances(list(uses))
-        aliases = ", ".join(
-            f"{place.where.partition(' / ')[2]}: {place.where.partition(' / ')[0]}" for place in places[:5]
+        if not near and _plain(one) != _plain(other):
+            continue
+        note = "; ".join(
+            f"{name}: {counted(len(uses[name]), 'shape')}, such as in {os.path.basename(uses[name][0].where)}"
+            for name in (one, other)
+            if uses[name]
         )
+        often, rare = sorted((one, other), key=lambda name: -len(uses[name]))
+        aliases.append(f"{rare}: {often}")
+        shown = uses[rare][0] if uses[rare] else Place("")
+        places.append(shown._replace(where=f"{one} / {other}", note=note))
+    if places:
+        shorter = ", ".join(aliases[:5]) + (", …" if len(aliases) > 5 else "")
         yield Finding(
             "label names",
             "warn",
             f"{counted(len(places), 'pair')} of labels nearly equal, which probably mean one class",
-            numbered or f"if they do, give them one name: for labelme data aliases: {{{aliases}}}, for COCO data merge",
+            instances(list(uses))
+            or f"if they do, give them one name: for labelme data aliases: {{{shorter}}}, for COCO data merge",
             places,
         )
 

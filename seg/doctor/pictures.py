@@ -11,7 +11,7 @@ from seg.data.classes import IGNORE
 from seg.data.dataset import Pair
 from seg.doctor.findings import Place
 from seg.doctor.survey import Survey
-from seg.draw import WRONG, colorize, grid, overlay
+from seg.draw import WRONG, colorize, grid, overlay, rgb
 
 SIDE = 300
 """Longer side of a thumbnail in pixels."""
@@ -44,7 +44,7 @@ def _drawn(pair: Pair, place: Place, survey: Survey) -> np.ndarray | None:
     """Return a pair's image under its mask, or whichever of the two can be read."""
     reader, image, mask = survey.data.reader(), None, None
     with suppress(Exception):  # that it cannot be read is said in words
-        image = reader.image(pair)
+        image = rgb(reader.image(pair))
     if pair.mask:
         with suppress(Exception):
             mask = reader.mask(pair)
