@@ -12,6 +12,7 @@ ALIKE = 0.97
 _BANDS = 8
 _FLIPPED = 24  # bits of 128 that may differ
 _SHAPE = 0.05  # relative difference of the aspect ratios that scaling to whole pixels, or a small crop, leaves
+_AT_ONCE = 4096
 _CROWDED = 64  # images that share a band, above which each is compared to its neighbours only
 
 
@@ -49,10 +50,14 @@ def near(images: Sequence[Measured]) -> list[tuple[int, int]]:
     if not found:
         return []
     one, other = np.array(sorted(found)).T
-    flipped = np.unpackbits(bits[one] ^ bits[other], axis=1).sum(1)
-    alike = np.einsum("ij,ij->i", thumbs[one], thumbs[other]) >= ALIKE
-    kept = (flipped <= _FLIPPED) & alike & (np.abs(np.log(shapes[one] / shapes[other])) <= _SHAPE)
-    pairs = zip(one[kept].tolist(), other[kept].tolist(), strict=True)
+    kept = np.unpackbits(bits[one] ^ bits[other], axis=1).sum(1) <= _FLIPPED
+    kept &= np.abs(np.log(shapes[one] / shapes[other])) <= _SHAPE
+    one, other = one[kept], other[kept]
+    # in parts: of a film of which each frame resembles many, the thumbnails of all pairs would fill the memory
+    parts = range(0, len(one), _AT_ONCE)
+    likeness = [_dots(thumbs, one[start : start + _AT_ONCE], other[start : start + _AT_ONCE]) for start in parts]
+    alike = np.concatenate(likeness or [np.zeros(0)]) >= ALIKE
+    pairs = zip(one[alike].tolist(), other[alike].tolist(), strict=True)
     return [(known[a], known[b]) for a, b in pairs if digests[a] != digests[b]]
 
 
@@ -84,6 +89,10 @@ def _candidates(bucket: list[int], bits: np.ndarray) -> Iterable[tuple[int, int]
     for place, one in enumerate(bucket):
         for other in bucket[place + 1 : place + 1 + reach]:
             yield (one, other) if one < other else (other, one)
+
+
+def _dots(thumbs: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return np.asarray(np.einsum("ij,ij->i", thumbs[one], thumbs[other]))
 
 
 def normal(thumb: np.ndarray) -> np.ndarray:

@@ -25,8 +25,10 @@ def unreadable(survey: Survey) -> Iterator[Finding]:
     for measured in survey.images:
         if measured.image_error and not measured.missing:
             images.append(Place(measured.pair.image, measured.image_error))
-        if measured.mask_error and not measured.missing:
-            masks.append(Place(measured.pair.mask, measured.mask_error, measured.pair))
+        drawn = measured.pair.mask.endswith(".json")  # at the size of the image, and so not without it
+        if measured.mask_error and not measured.missing and not (drawn and measured.image_error):
+            note = f"{measured.pair.id}: {measured.mask_error}" if drawn else measured.mask_error
+            masks.append(Place(measured.pair.mask, note, measured.pair))
     for what, places in (("image", images), ("mask", masks)):
         if places:
             yield Finding(

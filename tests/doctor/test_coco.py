@@ -33,9 +33,11 @@ def test_annotations_that_cannot_be_drawn_and_missing_images_are_collected(root)
     document["images"][1]["file_name"] = "gone.jpg"
     path.write_text(json.dumps(document))
     (root / "val2017" / "000.jpg").write_bytes(b"")
-    wrong = found_in(root)["files"]
-    assert str(root / "val2017" / "000.jpg") in wrong
-    report = report_on(COCO(str(root), ["background", "cat", "car"]))
-    notes = [place.note for finding in odd(report) if finding.check == "files" for place in finding.places]
-    assert any("77" in note for note in notes)
-    assert any("gone.jpg" in note for note in notes)
+    found = odd(report_on(COCO(str(root), ["background", "cat", "car"])))
+    places = {finding.text: finding.places for finding in found if finding.check == "files"}
+    assert list(places) == ["1 image or mask is not there", "1 image cannot be read", "1 mask cannot be read"]
+    gone, empty, other = (of[0] for of in places.values())
+    assert gone.where == str(root / "train2017" / "gone.jpg")
+    assert empty.where == str(root / "val2017" / "000.jpg")
+    assert other.note.startswith("000: ")
+    assert "77" in other.note
