@@ -36,12 +36,14 @@ def list_files(data: SegmentationData, guessed: bool) -> tuple[dict[str, list[Pa
         if not data.root.is_dir():
             return {}, [*findings, Finding("lists", "fail", f"there is no folder {data.root}", data._tree())]
         if isinstance(data, Labelme):
-            findings += labelme.examine(data)
-        for split in ("train", "val", "test"):
-            if split == "test" and not data.has_test():
-                continue
             try:
-                splits[split] = _listed(data, split, findings)
+                findings += labelme.examine(data)
+            except (ValueError, OSError) as error:
+                return {}, [*findings, _refused(error)]
+        for split in ("train", "val", "test"):
+            try:
+                if split != "test" or data.has_test():
+                    splits[split] = _listed(data, split, findings)
             except (ValueError, OSError) as error:
                 if not guessed:
                     findings.append(_refused(error))
@@ -90,6 +92,8 @@ def _once(findings: list[Finding]) -> list[Finding]:
 
 
 def _refused(error: Exception) -> Finding:
+    if isinstance(error, UnicodeDecodeError):
+        return Finding("lists", "fail", f"a list of files is not UTF-8 ({error})", "save it as UTF-8")
     text, _, rest = str(error).partition("\n")
     return Finding("lists", "fail", text.rstrip(":"), rest)
 

@@ -222,7 +222,9 @@ def _digest(array: np.ndarray) -> bytes:
 
 
 def _told(error: Exception) -> str:
-    return str(error) or type(error).__name__
+    if isinstance(error, ValueError | OSError):
+        return str(error)
+    return f"cannot be decoded ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
 
 
 def _lowest() -> np.ndarray:

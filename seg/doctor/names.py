@@ -8,6 +8,7 @@ from itertools import combinations
 
 from seg.convert.labelme_labels import instances
 from seg.data.coco import COCO
+from seg.data.labelme import Labelme
 from seg.doctor.findings import Finding, Place, counted
 from seg.doctor.survey import Survey
 
@@ -18,6 +19,8 @@ _MANY = 300
 
 def check(survey: Survey) -> Iterator[Finding]:
     """Find names in the class list, or among COCO's categories, that are probably one."""
+    if isinstance(survey.data, Labelme):
+        return  # whose labels are compared with each other, see `seg.doctor.labelme`
     names = survey.data.class_names
     if isinstance(survey.data, COCO):
         names = sorted(
