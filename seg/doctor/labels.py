@@ -14,6 +14,9 @@ _FEW_IMAGES = 3  # with fewer, a class is learnt by heart; told of data sets in 
 _MANY_IMAGES = 20
 
 
+_UNJUDGED = "not judged before the label values are cured"
+
+
 def values(survey: Survey) -> Iterator[Finding]:
     """Find values that are no class, with the label_map that probably says what they mean, and 255 as an object."""
     seen: Counter[int] = Counter()
@@ -67,7 +70,8 @@ def suggested(seen: Collection[int], classes: int) -> dict[int, int]:
 def empty(survey: Survey) -> Iterator[Finding]:
     """Find masks that are ignored throughout, or hold nothing but the background."""
     if _objects_ignored(survey):
-        return  # told by `values`, and cured with it
+        yield Finding("empty masks", "pass", _UNJUDGED)
+        return
     ignored, background = [], []
     names = survey.data.class_names
     for measured in survey.readable():
@@ -98,6 +102,8 @@ def frequencies(survey: Survey) -> Iterator[Finding]:
     """Find classes that a split lacks, classes that are rare in training, and training on one class alone."""
     names, training = survey.data.class_names, survey.training
     tables = {split: table for split, table in survey.frequencies.items() if table.any()}
+    if _objects_ignored(survey):
+        yield Finding("classes", "pass", _UNJUDGED)
     if training not in tables or _objects_ignored(survey):
         return
     pixels, images = (row[:-1] for row in tables[training])
