@@ -9,6 +9,7 @@ COMMANDS = {
     "models": "networks compared: parameters, GMACs, receptive fields, memory and time of a step",
     "convert": "annotations from one format to another",
     "score": "two folders of masks in, scores out; needs no model",
+    "doctor": "is this data set fit to train on? what is damaged, mislabelled, missing, there twice",
     "predict": "images in, masks and overlays out; needs nothing but a checkpoint",
 }
 
@@ -36,6 +37,10 @@ def main() -> None:
         from seg.models_command import main as models
 
         models(sys.argv[2:])
+    elif command == "doctor":
+        from seg.doctor.command import main as doctor
+
+        doctor(sys.argv[2:])
     elif command == "--version":
         from seg import __version__
 

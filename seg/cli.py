@@ -19,6 +19,7 @@ from seg import metrics, runs
 from seg.arguments import Parser, configs_in, expand, refuse_contradictions, typed_facts
 from seg.callbacks import Examples, Records, draw_curves
 from seg.checkpoints import LastCheckpoint, best_checkpoint
+from seg.doctor.quick import QuickCheck
 from seg.errors import quiet, told
 from seg.files import replacing
 from seg.loggers import CSV, WandB
@@ -142,6 +143,7 @@ class SegCLI(LightningCLI):
         folder = self.run / "checkpoints"
         callbacks = [
             *([] if config.enable_progress_bar is False else [progress()]),
+            QuickCheck(),
             Records(self.run),
             Examples(self.run / "examples"),
             best_checkpoint(folder),

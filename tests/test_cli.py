@@ -213,7 +213,7 @@ def test_a_run_folder_that_cannot_be_made_is_named_with_the_cure(workplace, shap
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_bad_label_found_while_training_ends_with_one_message(workplace, shapes, capsys, workers):
-    data = {"num_workers": workers, "classes": ["a", "b"], "colors": None}
+    data = {"num_workers": workers, "classes": ["a", "b"], "colors": None, "check": False}
     config = write_config(workplace / "tiny.yaml", shapes, data=data)
     with pytest.raises(SystemExit) as refused:
         run("--config", config)

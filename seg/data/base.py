@@ -60,6 +60,7 @@ class SegmentationData(PixelFacts, pl.LightningDataModule):
         split_seed: another one divides the images differently.
         batch_size: images in a batch of one process.
         num_workers: processes that read; auto is one a core, at most 8, shared among the processes that train.
+        check: look at files that no run has looked at yet before a fit starts (`seg doctor data` looks closer).
         cache: keep decoded images: none, in ram while the run lasts, or on disk across runs.
         cache_limit: GiB that all caches of a run may take on a machine; what does not fit is decoded each time.
         channels: rgb makes every image 8-bit RGB; grey keeps one band of brightness, native all bands of the file, and
@@ -103,6 +104,7 @@ class SegmentationData(PixelFacts, pl.LightningDataModule):
         split_seed: int = 0,
         batch_size: int = 8,
         num_workers: int | Literal["auto"] = "auto",
+        check: bool = True,
         cache: Literal["none", "ram", "disk"] = "none",
         cache_limit: float = 4.0,
         channels: Channels = "rgb",
@@ -128,7 +130,8 @@ class SegmentationData(PixelFacts, pl.LightningDataModule):
         self.batch_size, self.num_workers = _at_least("batch_size", batch_size, 1), num_workers
         if num_workers != "auto":
             _at_least("num_workers", num_workers, 0)
-        self.cache, self.cache_limit = cache, _at_least("cache_limit", cache_limit, 0)
+        self.check, self.cache = check, cache
+        self.cache_limit = _at_least("cache_limit", cache_limit, 0)
         self.normalisation = Normalisation(channels, stats, clip_percentiles, clip, mean, std)
         self.seed, self.multiprocessing_context = _at_least("seed", seed or 0, 0), multiprocessing_context
         self.datasets: dict[str, Pairs] = {}

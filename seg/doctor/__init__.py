@@ -1,0 +1,1 @@
+"""Examinations: whether a data set is fit to train on."""
