@@ -41,6 +41,9 @@ class SegmentationTask(LightningModule):
         std: standard deviation of every channel in raw pixel values; the data module knows it.
         resize: (height, width) to which the data module brings images before the network sees them, if any.
 
+    Raises:
+        ValueError: a negative auxiliary_weight.
+
     """
 
     mean: Tensor
@@ -65,6 +68,10 @@ class SegmentationTask(LightningModule):
         resize: list[int] | None = None,
     ) -> None:
         super().__init__()
+        if auxiliary_weight < 0:
+            raise ValueError(
+                f"auxiliary_weight: {auxiliary_weight}, but a factor of 0 or more is expected, such as 0.4"
+            )
         # nothing ignored: this is what lets load_from_checkpoint(path) do without other arguments
         self.save_hyperparameters()
         self.class_names = class_names
