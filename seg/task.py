@@ -48,6 +48,9 @@ class SegmentationTask(LightningModule):
         extra_metrics: what validation and test measure beside the confusion matrix, such as seg.boundary.BoundaryIoU
             and seg.calibration.CalibrationError.
 
+    Raises:
+        ValueError: a negative auxiliary_weight.
+
     """
 
     mean: Tensor
@@ -78,6 +81,10 @@ class SegmentationTask(LightningModule):
         extra_metrics: list[MetricCallable] | None = None,
     ) -> None:
         super().__init__()
+        if auxiliary_weight < 0:
+            raise ValueError(
+                f"auxiliary_weight: {auxiliary_weight}, but a factor of 0 or more is expected, such as 0.4"
+            )
         # nothing ignored: this is what lets load_from_checkpoint(path) do without other arguments
         self.save_hyperparameters()
         self.class_names = class_names

@@ -55,9 +55,14 @@ class Pretrained:
             ) from error
         except (TypeError, ValueError, KeyError, NotImplementedError) as error:
             raise ValueError(f"{what} cannot be built on {self.encoder}: {error}") from error
+        import timm
+
+        from seg.models.timm_norms import BatchNormAct2d
+
+        alike = {nn.BatchNorm2d: BatchNorm2d, timm.layers.BatchNormAct2d: BatchNormAct2d}
         for module in built.modules():
-            if type(module) is nn.BatchNorm2d:
-                module.__class__ = BatchNorm2d  # the same layer but for single values, with the same state
+            # the same layers but for single values, with the same state
+            module.__class__ = alike.get(type(module), type(module))
         return built
 
     def load(self, network: nn.Module, wrapped: nn.Module, encoder: nn.Module) -> None:

@@ -34,7 +34,8 @@ class FCN(nn.Module):
         in_channels: channels of the image, 3 for RGB; a pretrained first layer is adapted.
         width: channels of VGG-16's first stage, with which all others grow (paper: 64).
         norm: of VGG-16's stages: batch, group, instance or none; null for what the encoder's name says.
-        upsampling: learnt, the paper's transposed convolutions that start as bilinear interpolation, or fixed.
+        upsampling: learnt, the paper's transposed convolutions that start as bilinear interpolation (all of them; the
+            paper fixes the last, section 4.3), or fixed.
         dropout: probability of dropping a value after fc6 and fc7 (paper: 0.5).
         weights: imagenet for a pretrained encoder, downloaded once; or a .pth file of this network or of its encoder
             in the naming of torchvision (VGG-16) or the library; or null for random weights (He et al. 2015).

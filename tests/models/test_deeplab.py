@@ -53,6 +53,8 @@ def test_v3_equals_torchvision_with_the_same_weights(auxiliary):
     images = torch.randn(2, 3, 67, 97)
     with torch.no_grad():
         torch.testing.assert_close(ours.eval()(images), peer.eval()(images)["out"], rtol=1e-4, atol=1e-4)
+    drops = [[module.p for module in net.modules() if isinstance(module, nn.Dropout)] for net in (ours, peer)]
+    assert drops[0] == drops[1] == [0.5, 0.1][: 1 + auxiliary]
     for net in (ours, peer):
         net.train()
         for module in net.modules():
@@ -64,6 +66,16 @@ def test_v3_equals_torchvision_with_the_same_weights(auxiliary):
         torch.testing.assert_close(logits, expected["out"], rtol=1e-3, atol=1e-3)
         if auxiliary:
             torch.testing.assert_close(result[1][0], expected["aux"], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("build", [deeplab, deeplab_plus])
+def test_the_auxiliary_head_trains_the_encoder_up_to_the_stage_before_the_last(build):
+    net = build(auxiliary=True)().train()
+    _, (auxiliary,) = net(torch.randn(2, 3, 64, 64))
+    auxiliary.square().mean().backward()
+    assert net.encoder.conv1.weight.grad.any()
+    assert net.encoder.layer3[1].conv2.weight.grad.any()
+    assert all(parameter.grad is None for parameter in net.encoder.layer4.parameters())
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
@@ -129,6 +141,25 @@ def test_the_decoder_of_v3_plus_sees_fine_maps_and_v3_does_not():
         with torch.no_grad():
             one, other = (net.decode([scale * maps[0], *maps[1:]], (64, 64)) for scale in (1.0, 2.0))
         assert torch.equal(one, other) is not changes
+
+
+@pytest.mark.parametrize("separable", [False, True])
+def test_v3_plus_equals_its_paper_written_out_with_functions_at_the_papers_kind_of_size(separable):
+    # At multiples of 16 plus 1, as the paper's 513 and 769, values on their grid are those aligned at the corners.
+    net = deeplab_plus(separable=separable)().eval().double()
+    images = torch.randn(1, 3, 65, 81, dtype=torch.float64)
+    maps = net.encoder(images)
+    seen = [branch(maps[-1]) for branch in net.aspp.branches]
+    mean = net.aspp.image(F.adaptive_avg_pool2d(maps[-1], 1))
+    x = net.aspp.project(torch.cat([*seen, mean.expand_as(seen[0])], 1))
+    x = F.interpolate(x, maps[0].shape[2:], mode="bilinear", align_corners=True)
+    x = net.classifier(net.decoder(torch.cat([x, net.low_level(maps[0])], 1)))
+    x = F.interpolate(x, (65, 81), mode="bilinear", align_corners=True)
+    torch.testing.assert_close(net(images), x)
+
+    kernels = [(layer.kernel_size[0], layer.groups > 1) for layer in net.decoder if isinstance(layer, nn.Conv2d)]
+    assert kernels == 2 * ([(3, True), (1, False)] if separable else [(3, False)])
+    assert [branch[0].dilation[0] for branch in net.aspp.branches] == [1, 6, 12, 18]
 
 
 def test_largefov_equals_the_paper_written_out_with_functions():

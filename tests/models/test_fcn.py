@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from seg.models import FCN
+from seg.models.blocks import BatchNorm2d
 from seg.models.fcn import upsampling_layer
 from tests.models.networks import fcn, without_chance
 
@@ -47,12 +49,21 @@ def test_scores_of_finer_maps_are_added_on_the_way_up(variant):
     for stage in net.encoder.stages:
         x = F.max_pool2d(stage(x), 2, ceil_mode=True)
         pooled.append(x)
-    x = net.scores[0](net.head(x))
+    for layer, padding in ((net.head[0], 3), (net.head[3], 0)):  # fc6, fc7
+        x = F.relu(F.conv2d(x, layer.weight, layer.bias, padding=padding))
+    x = net.scores[0](x)
     for index, skip in enumerate([pooled[3], pooled[2]][: {"8s": 2, "16s": 1, "32s": 0}[variant]]):
         x = net.up[index](x)[..., : skip.shape[2], : skip.shape[3]] + net.scores[index + 1](skip)
     x = net.up[-1](x)[..., :75, :101]
     torch.testing.assert_close(net(images), x)
     assert len(net.scores) == {"8s": 3, "16s": 2, "32s": 1}[variant]
+
+
+def test_the_encoders_name_says_whether_norms_follow_and_norm_overrides_it():
+    norms = lambda net: {type(module) for module in net.modules() if isinstance(module, nn.BatchNorm2d | nn.GroupNorm)}  # noqa: E731
+    assert norms(fcn()()) == norms(fcn(encoder="vgg16_bn", norm="none")()) == set()
+    assert norms(fcn(encoder="vgg16_bn")()) == norms(fcn(norm="batch")()) == {BatchNorm2d}
+    assert norms(fcn(encoder="vgg16_bn", norm="group")()) == {nn.GroupNorm}
 
 
 def test_any_encoder_of_the_library_can_carry_it():

@@ -32,6 +32,22 @@ def test_every_architecture_takes_odd_sizes_and_trains_on_one_smallest_image(arc
     logits.mean().backward()
 
 
+@pytest.mark.parametrize("encoder", ["tu-mobilenetv3_small_050", "timm-efficientnet-b0", "tu-resnet18"])
+def test_timms_norms_train_on_one_smallest_image_and_else_compute_what_they_did(encoder):
+    import segmentation_models_pytorch as smp
+
+    net = _smp("Unet", encoder).train()
+    net(torch.randn(1, 3, 32, 32)).mean().backward()
+    peer = smp.create_model("Unet", encoder, None, 3, 3)
+    peer.load_state_dict(net.network.state_dict())
+    images = torch.randn(2, 3, 64, 96)
+    for training in (False, True):
+        torch.manual_seed(2)
+        ours = net.train(training)(images)
+        torch.manual_seed(2)
+        assert torch.equal(ours, peer.train(training)(images))
+
+
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_the_wrapper_equals_the_librarys_network_exactly(arch):
     import segmentation_models_pytorch as smp

@@ -4,6 +4,7 @@ import pytest
 import torch
 import yaml
 
+from seg.task import SegmentationTask
 from tests.command import process, run, weights, write_config
 
 NETWORKS = {
@@ -37,6 +38,11 @@ def test_a_compiled_run_leaves_a_checkpoint_that_loads_uncompiled(workplace, sha
     assert not any("_orig_mod" in key for key in weights(checkpoint))
     run("test", "--config", path, "--ckpt_path", checkpoint)
     assert len(compiled) == 1  # testing does not compile
+
+
+def test_a_negative_weight_of_auxiliary_heads_is_refused():
+    with pytest.raises(ValueError, match="auxiliary_weight: -1, but a factor of 0 or more"):
+        SegmentationTask(torch.nn.Identity(), [], [], [0.0], [1.0], auxiliary_weight=-1)
 
 
 @pytest.mark.slow
