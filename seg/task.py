@@ -17,7 +17,7 @@ from seg.labels import largest_class
 from seg.losses import CrossEntropy
 from seg.mixing import Mixing
 from seg.models.weights import without_weights
-from seg.normalization import Normalization
+from seg.normalize import Normalize
 
 FORMAT = 1
 """Version of what a checkpoint holds beside Lightning's own entries."""
@@ -102,7 +102,7 @@ class SegmentationTask(LightningModule):
         self.mixing = mixing
         if mixing is not None:
             mixing.set_class_names(class_names)
-        self.pixels = Normalization(mean, std, clip)
+        self.pixels = Normalize(mean, std, clip)
         self.image_kind = list(image_kind)
         scored = (len(class_names), ignore_index, include_background, extra_metrics or [])
         self.evaluations = nn.ModuleDict({stage: Evaluation(*scored) for stage in ("val", "test")})
@@ -122,7 +122,7 @@ class SegmentationTask(LightningModule):
     # -- images to logits ---------------------------------------------------------------------------------------------
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Return images (B, N, H, W) of raw pixel values as the network wants them, see `Normalization`."""
+        """Return images (B, N, H, W) of raw pixel values as the network wants them, see `Normalize`."""
         if self.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         normalized: Tensor = self.pixels(images)
@@ -295,7 +295,7 @@ class SegmentationTask(LightningModule):
             return
         listed = ", ".join(f"{name} {held.get(name)}" for name in names)
         rank_zero_print(f"pixels are normalised as the checkpoint says, not as the data do: {listed}")
-        self.pixels = Normalization(*(held[name] for name in names)).to(self.device)
+        self.pixels = Normalize(*(held[name] for name in names)).to(self.device)
         self.hparams.update({name: held.get(name) for name in names})
 
     def on_fit_start(self) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Normalization(nn.Module):
+class Normalize(nn.Module):
     """Subtract the mean and divide by the standard deviation of every channel, after cutting values off.
 
     NaN and infinite values, which float images have where there is no data, become 0.
