@@ -1,4 +1,4 @@
-"""Writing a file so that a reader finds either the whole new one or what was there before."""
+"""Writing a file whole or not at all, and reading the lists that people write."""
 
 import os
 from collections.abc import Iterator
@@ -20,3 +20,17 @@ def replacing(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """Return the lines of a text file, a byte order mark and carriage returns left out.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not UTF-8.
+
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not a text in UTF-8 ({error}); save it as UTF-8") from error

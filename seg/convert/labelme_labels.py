@@ -7,7 +7,7 @@ from pathlib import Path
 
 from seg.convert.labelme_file import plain
 from seg.data.classes import IGNORE, Classes
-from seg.files import replacing
+from seg.files import read_lines, replacing
 
 IGNORE_LABEL, BACKGROUND_LABEL = "__ignore__", "_background_"
 """labelme's names of pixels that do not count, and of pixels that nothing covers."""
@@ -31,10 +31,7 @@ def read_labels(path: Path) -> list[str]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"labels: there is no file {path}; it names a class a line, _background_ first")
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"labels: {path} is not UTF-8 ({error}); save it as UTF-8") from error
+    lines = read_lines(path)
     try:
         return class_list([name for line in lines if (name := plain(line))])
     except ValueError as error:

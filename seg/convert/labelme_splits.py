@@ -4,6 +4,8 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from seg.files import read_lines
+
 SPLITS = ("train", "val", "test")
 
 
@@ -70,7 +72,7 @@ def _listed(path: Path, files: Sequence[Path], root: Path) -> list[Path]:
         places.setdefault(below.name, file)
         places[below.as_posix()] = file
     found = []
-    for line in path.read_text(encoding="utf-8-sig").splitlines():
+    for line in read_lines(path):
         name = PurePosixPath(line.strip().replace("\\", "/"))
         if not name.parts:
             continue

@@ -10,7 +10,7 @@ from seg.convert.batch import Job, Skip, Summary, convert_all
 from seg.convert.outlines import BACKGROUND, IGNORED, check_tolerance, is_background, mask_to_shapes
 from seg.convert.tree import files_below
 from seg.data.images import IMAGE_SUFFIXES, read_mask, read_size
-from seg.files import replacing
+from seg.files import read_lines, replacing
 
 LABELME_VERSION = "5.5.0"
 """The version of labelme whose file format is written; later ones read it too."""
@@ -88,11 +88,7 @@ def read_names(path: Path) -> list[str]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"--labels {path}: there is no such file")
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no text in UTF-8 ({error}); save it as such") from error
-    names = [name for line in lines if (name := line.strip()) and name != IGNORED]
+    names = [name for line in read_lines(path) if (name := line.strip()) and name != IGNORED]
     if not names or len(names) > 255:
         raise ValueError(f"{path} holds {len(names)} class names; 1 to 255 are expected, one a line")
     if twice := sorted({name for name in names if names.count(name) > 1}):

@@ -15,7 +15,7 @@ from seg.convert.batch import Job, Summary, convert_all
 from seg.convert.palette import voc_colors, write_indexed
 from seg.convert.palettes import VOC_CLASSES
 from seg.data.images import read_size
-from seg.files import replacing
+from seg.files import read_lines, replacing
 
 MASKS, LIST = "SegmentationClassAug", "trainaug"
 FULL = {"SBD train": 8498, "SBD val": 2857, "VOC train": 1464, "VOC val": 1449}
@@ -96,9 +96,7 @@ def trainaug(lists: dict[str, Path]) -> list[str]:
     for what, path in lists.items():
         if not path.is_file():
             raise FileNotFoundError(f"there is no list {path} ({what})")
-        names[what] = [
-            words[0] for line in path.read_text(encoding="utf-8-sig").splitlines() if (words := line.split())
-        ]
+        names[what] = [words[0] for line in read_lines(path) if (words := line.split())]
     chosen = sorted({*names["SBD train"], *names["SBD val"], *names["VOC train"]} - {*names["VOC val"]})
     full = {what: len(listed) for what, listed in names.items()} == FULL
     if full and len(chosen) != FULL_LIST:

@@ -13,6 +13,7 @@ from seg.data.classes import IGNORE
 from seg.data.dataset import Pair
 from seg.data.images import IMAGE_SUFFIXES
 from seg.data.names import CAMVID_VOID
+from seg.files import read_lines
 
 
 class CamVid(SegmentationData):
@@ -80,7 +81,7 @@ def read_list(path: Path, root: Path, tree: str = "") -> list[Pair]:
         raise FileNotFoundError(f"there is no list {path}.\n{tree}")
     folders: dict[Path, dict[str, str]] = {}
     pairs = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+    for number, line in enumerate(read_lines(path), 1):
         words = line.split()
         if not words:
             continue

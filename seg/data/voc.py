@@ -13,6 +13,7 @@ from seg.data.base import SegmentationData
 from seg.data.dataset import Pair
 from seg.data.ignored import warn_of_ignored_objects
 from seg.data.images import IMAGE_SUFFIXES
+from seg.files import read_lines
 
 logger = logging.getLogger(__name__)
 
@@ -151,7 +152,7 @@ class VOC(SegmentationData):
 
 def _lines(path: Path) -> list[str]:
     """Return the lines of a list that are not blank; a byte order mark and CRLF do not matter."""
-    return [text for line in path.read_text(encoding="utf-8-sig").splitlines() if (text := line.strip())]
+    return [text for line in read_lines(path) if (text := line.strip())]
 
 
 def _known(line: str, files: dict[str, str]) -> str | None:

@@ -28,7 +28,7 @@ def test_labels_txt_is_read_with_byte_order_mark_crlf_and_blanks(tmp_path):
         (b"cat\ncat\n", "cat appears twice"),
         (b"__ignore__\n", "2 to 255 classes"),
         (b"\n".join(b"c%d" % number for number in range(255)), "256 given"),
-        ("кот".encode("cp1251"), "not UTF-8"),
+        ("кот".encode("cp1251"), "not a text in UTF-8"),
     ],
 )
 def test_a_list_that_cannot_be_is_refused_by_name(tmp_path, content, message):

@@ -187,7 +187,7 @@ def test_the_json_may_lie_beside_the_masks(tree, convert):
         (("--labels", "none.txt"), "none.txt"),
         (("--labels", "twice.txt"), "names one twice"),
         (("--labels", "empty.txt"), "holds 0 class names"),
-        (("--labels", "latin.txt"), "no text in UTF-8"),
+        (("--labels", "latin.txt"), "not a text in UTF-8"),
         (("--tolerance", "-2"), "tolerance: -2.0 must be a number of pixels"),
         (("--images", "nowhere"), "there is no folder nowhere"),
     ],
