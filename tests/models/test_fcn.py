@@ -68,7 +68,9 @@ def test_the_encoders_name_says_whether_norms_follow_and_norm_overrides_it():
 
 def test_any_encoder_of_the_library_can_carry_it():
     for encoder in ("mobilenet_v2", "tu-resnet18", "mit_b0"):
-        net = without_chance(fcn(encoder=encoder)()).eval()
+        net = fcn(encoder=encoder, dropout=0.3)()
+        assert [layer.p for layer in net.head] == [0.3]
+        net = without_chance(net).eval()
         assert net(torch.randn(1, 3, 67, 71)).shape == (1, 3, 67, 71)
 
 

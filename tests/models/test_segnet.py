@@ -108,6 +108,43 @@ def test_the_basic_network_has_four_convolutions_of_7_a_side_and_no_relu_in_its_
     assert not any(isinstance(module, nn.ReLU) for module in net.decoders.modules())
 
 
+@pytest.mark.parametrize(
+    ("build", "expected"),
+    [
+        (segnet(dropout=0.5), [(16, 8), (32, 4), (32, 2), (32, 4), (16, 8), (8, 16)]),
+        (basic(dropout=0.5), [(8, 16), (8, 8), (8, 4), (8, 8), (8, 16), (8, 32)]),
+    ],
+)
+def test_dropout_follows_the_three_deepest_encoders_and_decoders(build, expected):
+    net, seen = build().eval(), []
+    net.dropout.register_forward_hook(lambda module, args, output: seen.append((output.shape[1], output.shape[2])))
+    net(torch.randn(1, 3, 64, 64))
+    assert net.dropout.p == 0.5
+    assert seen == expected
+
+
+@pytest.mark.parametrize("size", [(33, 70), (256, 353)])
+def test_deconvnet_equals_its_paper_written_out_with_functions(size):
+    net = deconvnet(norm="none", dropout=0.5)().eval().double()
+    x, pooled = torch.randn(1, 3, *size, dtype=torch.float64), []
+    images = x
+    for encoder in net.encoders:
+        x = encoder(x)
+        shape = x.shape[2:]
+        x, indices = F.max_pool2d(x, 2, ceil_mode=True, return_indices=True)
+        pooled.append((indices, shape))
+    height, width = x.shape[2:]
+    x = F.pad(x, (0, max(0, 7 - width), 0, max(0, 7 - height)))
+    x = F.relu(F.conv2d(x, net.fc6[0].weight, net.fc6[0].bias))
+    x = F.relu(F.conv2d(x, net.fc7[0].weight, net.fc7[0].bias))
+    x = F.relu(F.conv_transpose2d(x, net.deconv_fc6[0].weight, net.deconv_fc6[0].bias))[..., :height, :width]
+    for decoder, (indices, shape) in zip(net.decoders, reversed(pooled), strict=True):
+        empty = torch.zeros(*x.shape[:2], shape.numel(), dtype=x.dtype)
+        x = decoder(empty.scatter(2, indices.flatten(2), x.flatten(2)).unflatten(2, shape))
+    torch.testing.assert_close(net(images), F.conv2d(x, net.classifier.weight, net.classifier.bias))
+    assert [module.p for module in net.modules() if isinstance(module, nn.Dropout)] == [0.5, 0.5]
+
+
 def test_deconvnet_has_the_layers_of_the_papers_table_and_a_single_place_at_its_size():
     with torch.device("meta"):
         net = DeconvNet(21).eval()

@@ -68,3 +68,17 @@ def test_dropout_acts_in_training_only():
     assert not torch.equal(net(images), net(images))
     net.eval()
     assert torch.equal(net(images), net(images))
+
+
+def test_dropout_follows_the_two_deepest_levels_of_the_contracting_path():
+    net, seen = NETWORKS["unet_dropout"]().eval(), []
+    net.dropout.register_forward_hook(lambda module, args, output: seen.append((output.shape[1], output.shape[2])))
+    net(torch.randn(1, 3, 64, 64))
+    assert seen == [(64, 8), (128, 4)]
+
+
+def test_bilinear_upsampling_halves_the_channels_after_interpolation_as_well_as_before():
+    net = NETWORKS["unet_bilinear"]().double()
+    maps = torch.randn(1, 128, 3, 4, dtype=torch.float64)
+    wide = F.interpolate(maps, scale_factor=2, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(net.up[0](maps), F.conv2d(wide, net.up[0][0].weight, net.up[0][0].bias))

@@ -268,6 +268,16 @@ def test_imagenet_downloads_once_checks_the_hash_and_is_not_asked_for_by_a_train
         DeepLabV3(3, "resnet18", channels=8, weights="imagenet")
 
 
+@pytest.mark.parametrize("batch_norm", [True, False])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_imagenet_means_the_vgg16_with_the_networks_own_norms(name, batch_norm, monkeypatch):
+    asked = []
+    states = {"vgg16": vgg16(False).state_dict(), "vgg16_bn": vgg16(True).state_dict()}
+    monkeypatch.setattr("seg.models.weights.imagenet_weights", lambda name: asked.append(name) or states[name])
+    NETWORKS[name]()(norm="batch" if batch_norm else "none", weights="imagenet")
+    assert asked == ["vgg16_bn" if batch_norm else "vgg16"]
+
+
 def test_a_missing_file_and_one_of_another_hash_are_explained_and_leave_nothing_behind(server, tmp_path):
     folder, address = server
     name = serve(folder, "net", {"a": torch.zeros(3)})
