@@ -4,7 +4,8 @@ The recipe is that of configs/camvid_unet_cpu.yaml: images at 240×180, scored a
 with class weights, cosine over the time. Only network, batch size and learning rate change. Networks run one after the
 other; a finished one is kept in results.json and skipped when the script is started again.
 
-    python benchmarks/camvid_networks.py --root data/CamVid --minutes 3
+    python benchmarks/camvid_networks.py --root data/CamVid --minutes 3          # two CPU cores: narrow networks
+    python benchmarks/camvid_networks.py --minutes 10 --all                      # a GPU: those of the papers' width too
 """
 
 import argparse
@@ -25,19 +26,26 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 RECIPE = REPOSITORY / "configs" / "camvid_unet_cpu.yaml"
 
 NETWORKS = {
-    "FCN-8s VGG16": {"net": "FCN", "lr": 0.0002},  # without norms, as LargeFOV
+    "FCN-8s VGG-16 with norms, width 16": {"net": "FCN", "options": {"encoder": "vgg16_bn", "width": 16}},
+    "SegNet, width 16": {"net": "SegNet", "options": {"width": 16}},
+    "SegNet-Basic, width 32": {"net": "SegNetBasic", "options": {"width": 32}},
+    "DeconvNet, width 16": {"net": "DeconvNet", "options": {"width": 16}},
+    "U-Net, width 16": {"net": "UNet", "options": {"width": 16}},
+    "LargeFOV with norms, width 16": {"net": "DeepLabLargeFOV", "options": {"norm": "batch", "width": 16}},
+    "DeepLab v3, ResNet-18": {"net": "DeepLabV3", "options": {"encoder": "resnet18"}},
+    "DeepLab v3+, ResNet-18": {"net": "DeepLabV3Plus", "options": {"encoder": "resnet18"}},
+    "smp U-Net, ResNet-18": {"net": "SMP", "options": {"arch": "Unet", "encoder": "resnet18"}},
+    "FCN-8s VGG-16": {"net": "FCN", "lr": 0.0002},  # without norms, as LargeFOV
     "SegNet": {"net": "SegNet"},
-    "SegNetBasic": {"net": "SegNetBasic"},
+    "SegNet-Basic": {"net": "SegNetBasic"},
     "DeconvNet": {"net": "DeconvNet"},
-    "UNet": {"net": "UNet"},
-    "UNet, width 16, bilinear": {"net": "UNet", "options": {"width": 16, "upsampling": "bilinear"}},
-    "DeepLabLargeFOV": {"net": "DeepLabLargeFOV", "lr": 0.0002},
-    "DeepLabV3 resnet50": {"net": "DeepLabV3", "options": {"encoder": "resnet50"}},
-    "DeepLabV3Plus resnet50": {"net": "DeepLabV3Plus", "options": {"encoder": "resnet50"}},
-    "SMP Unet resnet18": {"net": "SMP", "options": {"arch": "Unet", "encoder": "resnet18"}},
-    "SMP FPN resnet18": {"net": "SMP", "options": {"arch": "FPN", "encoder": "resnet18"}},
-    "SMP Segformer mit_b0": {"net": "SMP", "options": {"arch": "Segformer", "encoder": "mit_b0"}},
+    "U-Net": {"net": "UNet"},
+    "LargeFOV": {"net": "DeepLabLargeFOV", "lr": 0.0002},
+    "DeepLab v3, ResNet-50": {"net": "DeepLabV3"},
+    "DeepLab v3+, ResNet-50": {"net": "DeepLabV3Plus"},
 }
+LAPTOP = [label for label in NETWORKS if "width" in label or "ResNet-18" in label]
+"""Those that two CPU cores can train; the others, of the papers' width, want a GPU."""
 """Label -> class in seg.models, its options, and batch_size and lr where they differ from the recipe's."""
 
 
@@ -125,13 +133,14 @@ def main():
     parser.add_argument("--minutes", type=float, default=3.0, help="of training each; validation is not counted")
     parser.add_argument("--out", type=Path, default=Path("runs/camvid_networks"), help="for configs, runs and results")
     parser.add_argument("--only", nargs="+", metavar="LABEL", choices=NETWORKS, help="some networks alone")
+    parser.add_argument("--all", action="store_true", help="the networks of the papers' width, too")
     options = parser.parse_args()
     options.out = options.out.resolve()
     options.out.mkdir(parents=True, exist_ok=True)
     kept = options.out / "results.json"
     results = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
     rows = results.setdefault(f"{options.minutes:g} minutes", {})
-    for label in options.only or NETWORKS:
+    for label in options.only or (NETWORKS if options.all else LAPTOP):
         if label in rows:
             print(f"{label}: there already", flush=True)
         elif not hasattr(seg.models, NETWORKS[label]["net"]):
