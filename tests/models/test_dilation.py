@@ -38,6 +38,7 @@ def test_pixels_never_seen_are_those_without_a_gradient(rates, kernel, share):
 
 
 def test_every_named_pattern_leaves_no_hole():
+    assert pattern("multi_grid") == [1, 2, 4]
     assert PATTERNS.keys() == {"none", "1-2-5", "1-3-5", "multi_grid"}
     for name, rates in PATTERNS.items():
         assert not unseen(pattern(name)).any()
