@@ -35,7 +35,8 @@ def pictures(checkpoint: Path | None, number: int, out: Path, settings: list[str
         image, mask = dataset.reader.both(pair, dataset.labels)
         shown = (None, mask) if task is None else (mask, predict_labels(task, image))
         path = out / f"{name}_{pair.id.replace('/', '_')}.png"
-        draw.save(path, draw.example(image, *shown, data.class_names, data.class_colors, pair.id))
+        caption = "mask" if task is None else "prediction"
+        draw.save(path, draw.example(image, *shown, data.class_names, data.class_colors, pair.id, caption))
         print(path)
 
 

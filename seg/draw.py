@@ -223,6 +223,7 @@ def example(
     names: Sequence[str],
     colors: Colors,
     title: str = "",
+    caption: str = "prediction",
 ) -> np.ndarray:
     """Draw image · truth · prediction · where they differ, with captions and a legend of the classes in sight.
 
@@ -233,6 +234,7 @@ def example(
         names: one a class.
         colors: one (red, green, blue) a class.
         title: first line of the picture.
+        caption: what stands above `prediction`, which may be an annotation, too.
 
     Returns:
         uint8 (H', W', 3); small images are enlarged pixel by pixel, large ones scaled down.
@@ -240,18 +242,18 @@ def example(
     """
     panels = [("image", rgb(image))]
     if truth is None:
-        panels += [("prediction", colorize(prediction, colors)), ("overlay", overlay(image, prediction, colors))]
+        panels += [(caption, colorize(prediction, colors)), ("overlay", overlay(image, prediction, colors))]
     else:
         scored = truth != IGNORE
         wrong = float((truth != prediction)[scored].mean()) if scored.any() else 0.0
-        panels += [("truth", colorize(truth, colors)), ("prediction", colorize(prediction, colors))]
+        panels += [("truth", colorize(truth, colors)), (caption, colorize(prediction, colors))]
         panels += [(f"differs: {100 * wrong:.1f} %", differences(truth, prediction, image))]
 
     drawn = []
-    for caption, panel in panels:
-        fitted = fit_size(panel, smooth=caption in ("image", "overlay"))
+    for heading, panel in panels:
+        fitted = fit_size(panel, smooth=heading in ("image", "overlay"))
         wide = max(fitted.shape[1], 130)  # a narrow strip still has room for its caption
-        drawn.append(stack([text_line(caption, wide, color=FAINT), fitted], gap=2))
+        drawn.append(stack([text_line(heading, wide, color=FAINT), fitted], gap=2))
     body = grid(drawn, columns=len(drawn))
 
     seen = np.bincount(prediction.ravel(), minlength=256)[:256]

@@ -7,7 +7,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from seg.models.attention import CBAM, SqueezeExcitation
-from seg.models.blocks import BatchNorm2d, InstanceNorm2d, conv_norm_relu, norm_layer, upsample, upsample_on_grid
+from seg.models.blocks import (
+    BatchNorm2d,
+    InstanceNorm2d,
+    conv_norm_relu,
+    initialize,
+    norm_layer,
+    upsample,
+    upsample_on_grid,
+)
 
 
 def test_a_norm_that_sees_one_value_uses_its_running_statistics_and_leaves_them_alone():
@@ -38,6 +46,23 @@ def test_a_separable_convolution_is_one_a_channel_and_one_across_channels():
     depthwise, _, _, pointwise, _, _ = conv_norm_relu(8, 12, "batch", separable=True)
     assert (depthwise.groups, tuple(depthwise.weight.shape)) == (8, (8, 1, 3, 3))
     assert tuple(pointwise.weight.shape) == (12, 8, 1, 1)
+
+
+def test_weights_are_drawn_with_the_variance_of_he_and_biases_are_zero():
+    torch.manual_seed(0)
+    plain, grouped = nn.Conv2d(64, 256, 3), nn.Conv2d(256, 512, 3, groups=4)
+    up, wide = nn.ConvTranspose2d(256, 64, 2, stride=2), nn.ConvTranspose2d(256, 64, 4, stride=2)
+    net = nn.Sequential(plain, grouped, up, wide)
+    initialize(net)
+    assert not any(layer.bias.any() for layer in net)
+    # 2 / incoming values, of which a transposed convolution without a ReLU behind it sees (kernel / stride)² a channel
+    variances = [2 / (9 * 64), 2 / (9 * 64), 1 / 256, 1 / (4 * 256)]
+    assert [float(layer.weight.var()) for layer in net] == pytest.approx(variances, rel=0.03)
+
+
+@pytest.mark.parametrize(("channels", "narrow"), [(256, 16), (32, 4)])
+def test_attention_narrows_16_times_but_not_below_4_channels(channels, narrow):
+    assert [SqueezeExcitation(channels).gate[0].out_channels, CBAM(channels).gate[0].out_channels] == [narrow] * 2
 
 
 def test_squeeze_and_excitation_scales_whole_channels():
