@@ -36,7 +36,6 @@ def test_unseen_pixels_are_those_without_a_path_to_the_output(rates, kernel):
     assert np.array_equal(unseen(rates, kernel).numpy(), convolved(rates, kernel) == 0)
 
 
-<<<<<<< HEAD
 def test_equal_rates_leave_a_grid_and_hybrid_ones_see_every_pixel():
     holes = unseen([2, 2, 2])
     assert holes.shape == (13, 13)
@@ -45,14 +44,6 @@ def test_equal_rates_leave_a_grid_and_hybrid_ones_see_every_pixel():
     assert holes[:, 1::2].all()
     for name in ("1-2-5", "1-3-5", "multi_grid", "none"):
         assert not unseen(PATTERNS[name]).any(), name
-=======
-def test_every_named_pattern_leaves_no_hole():
-    assert pattern("multi_grid") == [1, 2, 4]
-    assert PATTERNS.keys() == {"none", "1-2-5", "1-3-5", "multi_grid"}
-    for name, rates in PATTERNS.items():
-        assert not unseen(pattern(name)).any()
-        assert name.replace("-", "").isdigit() is (name == "-".join(map(str, rates)))
->>>>>>> review
 
 
 def test_the_gap_is_that_of_the_papers_examples():
