@@ -12,7 +12,9 @@ import torch
 from pytorch_lightning.callbacks import Callback, Timer
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins import CheckpointIO
+from pytorch_lightning.plugins.layer_sync import LayerSync, TorchSyncBatchNorm
 from pytorch_lightning.trainer.states import RunningStage
+from torch.nn import Module
 
 from seg.checkpoints import AtomicCheckpointIO
 
@@ -61,12 +63,13 @@ class Trainer(pl.Trainer):
         plugins = [] if plugins is None else list(plugins) if isinstance(plugins, list | tuple) else [plugins]
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(AtomicCheckpointIO())
+        # SyncBatchNorm refuses CPU tensors, so that only several GPUs can ask for it
+        synced = several_gpus(accelerator, devices, num_nodes) if sync_batchnorm == "auto" else sync_batchnorm
+        if synced and not any(isinstance(plugin, LayerSync) for plugin in plugins):
+            plugins.append(SyncBatchNorm())
         super().__init__(
             precision=resolve_precision(accelerator) if precision == "auto" else precision,  # type: ignore[arg-type]
-            # SyncBatchNorm refuses CPU tensors, so that only several GPUs can ask for it
-            sync_batchnorm=several_gpus(accelerator, devices, num_nodes)
-            if sync_batchnorm == "auto"
-            else sync_batchnorm,
+            sync_batchnorm=synced,
             devices=devices,
             num_nodes=num_nodes,
             accelerator=accelerator,
@@ -78,6 +81,17 @@ class Trainer(pl.Trainer):
         )
         if self.strategy.root_device.type == "cpu":
             keep_freed_memory()
+
+
+class SyncBatchNorm(TorchSyncBatchNorm):
+    """Share batch statistics between processes, in timm's norms with activation too, which torch would drop."""
+
+    def apply(self, model: Module) -> Module:
+        """Return the network with its batch norms replaced."""
+        from timm.layers import convert_sync_batchnorm  # slow to import, and needed by several GPUs alone
+
+        converted: Module = convert_sync_batchnorm(model)
+        return converted
 
 
 def keep_freed_memory() -> None:

@@ -8,7 +8,8 @@ from pytorch_lightning.callbacks import Timer
 
 from seg import trainer as trainers
 from seg.checkpoints import AtomicCheckpointIO
-from seg.trainer import Trainer, TrainingTimer, resolve_precision, several_gpus
+from seg.models import SMP
+from seg.trainer import SyncBatchNorm, Trainer, TrainingTimer, resolve_precision, several_gpus
 
 
 @pytest.mark.parametrize(
@@ -113,3 +114,16 @@ def test_batch_statistics_are_shared_by_several_gpu_processes_only(monkeypatch, 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     assert several_gpus(*settings) is expected
+
+
+def test_shared_batch_statistics_keep_the_activations_of_timms_norms():
+    net = SMP(3, "Unet", "tu-mobilenetv3_small_050").eval()
+    images = torch.randn(1, 3, 64, 64)
+    expected = net(images)
+    converted = SyncBatchNorm().apply(net)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in converted.modules())
+    torch.testing.assert_close(converted(images), expected)
+    trainer = Trainer(
+        accelerator="cpu", devices=2, strategy="ddp", sync_batchnorm=True, logger=False, enable_checkpointing=False
+    )
+    assert isinstance(trainer.strategy._layer_sync, SyncBatchNorm)

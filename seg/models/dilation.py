@@ -11,10 +11,8 @@ import torch
 from torch import Tensor
 
 PATTERNS: dict[str, list[int]] = {
-    "none": [1],
     "1-2-5": [1, 2, 5],  # Wang et al. 2018, section 3.2
     "1-3-5": [1, 3, 5],  # a field of 19 instead of 17 with the same three kernels, and no hole either
-    "multi_grid": [1, 2, 4],  # Chen et al., "Rethinking Atrous Convolution", 2017, section 3.2.1
 }
 """Name -> rates of consecutive 3×3 convolutions, to be repeated over the layers that are dilated."""
 

@@ -1,7 +1,7 @@
 """ResNets that trade stride for dilation: He et al., CVPR 2016; Chen et al., "Rethinking Atrous Convolution", 2017.
 
 Names follow torchvision, whose weights fit as they are. As there, a bottleneck's stride is in its 3×3 convolution, and
-the first block of a stage that has been given a rate keeps the rate of the stage before.
+the convolution that had the stride of a stage, before that was traded, keeps the rate of the stage before.
 """
 
 from collections.abc import Sequence
@@ -77,7 +77,9 @@ class ResNet(nn.Module):
             stride = 2 if stage > 0 and 4 * 2**stage <= output_stride else 1
             blocks = []
             for index, rate in enumerate(rates[stage]):
-                blocks.append(kind(before, width, out, stride if index == 0 else 1, rate, norm))
+                # What comes behind the convolution that had the stride already needs the rate of its own stage.
+                later = rate if multi_grid or dilation else rates[stage][-1]
+                blocks.append(kind(before, width, out, stride if index == 0 else 1, rate, later, norm))
                 before = out
             self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
         initialize(self)
@@ -134,11 +136,11 @@ def block_rates(
 class _BasicBlock(nn.Module):
     """Two 3×3 convolutions around which the input is added."""
 
-    def __init__(self, before: int, width: int, out: int, stride: int, rate: int, norm: str) -> None:
+    def __init__(self, before: int, width: int, out: int, stride: int, rate: int, later: int, norm: str) -> None:
         super().__init__()
         self.conv1 = _conv3x3(before, width, stride, rate, norm)
         self.bn1 = norm_layer(norm, width)
-        self.conv2 = _conv3x3(width, out, 1, rate, norm)
+        self.conv2 = _conv3x3(width, out, 1, later, norm)
         self.bn2 = norm_layer(norm, out)
         self.downsample = _shortcut(before, out, stride, norm)
 
@@ -152,7 +154,7 @@ class _BasicBlock(nn.Module):
 class _Bottleneck(nn.Module):
     """A 1×1, a 3×3 and a 1×1 convolution around which the input is added."""
 
-    def __init__(self, before: int, width: int, out: int, stride: int, rate: int, norm: str) -> None:
+    def __init__(self, before: int, width: int, out: int, stride: int, rate: int, later: int, norm: str) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(before, width, kernel_size=1, bias=norm == "none")
         self.bn1 = norm_layer(norm, width)
