@@ -274,6 +274,7 @@ def test_a_place_for_the_scores_that_cannot_be_is_told_before_anything_is_counte
         ("c.json", '["road", "sky"]'),
         ("c.txt", "road\r\n\nsky"),
         ("c", "\ufeffroad\nsky"),
+        ("labels.txt", "__ignore__\nroad\nsky\n"),
     ],
 )
 def test_class_lists_come_in_several_forms(workplace, name, text):

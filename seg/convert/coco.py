@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from seg.convert.batch import Job, Skip, Summary, convert_all
 from seg.convert.coco_drawing import CROWD, draw
 from seg.convert.coco_file import Frame, category_values, class_names, read_instances
-from seg.convert.outlines import IGNORED
+from seg.convert.labelme_labels import IGNORE_LABEL as IGNORED
 from seg.convert.palette import voc_colors, write_indexed
 from seg.data.classes import Classes
 from seg.data.images import IMAGE_SUFFIXES, Size, read_size

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from seg.convert.batch import Job, Summary, convert_all
-from seg.convert.outlines import IGNORED
+from seg.convert.labelme_labels import IGNORE_LABEL as IGNORED
 from seg.convert.palette import write_indexed
 from seg.convert.palettes import PALETTES, Palette, palette_of
 from seg.convert.tree import files_below

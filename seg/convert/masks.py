@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from seg.convert.batch import Job, Skip, Summary, convert_all
-from seg.convert.outlines import BACKGROUND, IGNORED, check_tolerance, is_background, mask_to_shapes
+from seg.convert.labelme_labels import BACKGROUND_LABEL as BACKGROUND
+from seg.convert.labelme_labels import IGNORE_LABEL as IGNORED
+from seg.convert.outlines import check_tolerance, is_background, mask_to_shapes
 from seg.convert.tree import files_below
 from seg.data.images import IMAGE_SUFFIXES, read_mask, read_size
 from seg.files import read_lines, replacing

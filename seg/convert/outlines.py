@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-IGNORED, BACKGROUND = "__ignore__", "_background_"
-"""The names by which labelme knows value 255, and class 0 where it is whatever nobody outlined."""
+from seg.convert.labelme_labels import BACKGROUND_LABEL as BACKGROUND
+from seg.convert.labelme_labels import IGNORE_LABEL as IGNORED
 
 LEAST_IOU = 0.99
 """What every class of a mask keeps when its polygons are redrawn, whatever the tolerance."""

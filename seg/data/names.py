@@ -6,6 +6,7 @@ from pathlib import Path
 import yaml
 
 from seg.convert.cityscapes_labels import TRAIN_LABELS
+from seg.convert.labelme_labels import IGNORE_LABEL
 from seg.convert.palettes import CAMVID_COLORS, VOC_CLASSES
 from seg.data.classes import Classes
 
@@ -21,7 +22,8 @@ def class_names(given: str) -> list[str]:
 
     Args:
         given: one of KNOWN, or a file: a name a line (blank lines, CRLF and a byte order mark do not matter), or a YAML
-            or JSON list, by the suffix .yaml, .yml or .json.
+            or JSON list, by the suffix .yaml, .yml or .json. labelme's `__ignore__`, which no mask has a class for, is
+            left out.
 
     Raises:
         FileNotFoundError: neither a known data set nor a file.
@@ -47,6 +49,6 @@ def class_names(given: str) -> list[str]:
     if not isinstance(names, list) or not all(isinstance(name, str | int | float) for name in names):
         raise ValueError(f"--classes {given}: expected a list of names, such as [background, leaf, stem]")
     try:
-        return list(Classes([name for word in names if (name := str(word).strip())]).names)
+        return list(Classes([name for word in names if (name := str(word).strip()) not in ("", IGNORE_LABEL)]).names)
     except ValueError as error:
         raise ValueError(f"--classes {given}: {error}") from error
