@@ -9,13 +9,13 @@ from pytorch_lightning import LightningModule
 from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.cli import OptimizerCallable
 from torch import Tensor, nn
-from torch.nn import functional
 
 from seg import schedules
 from seg.evaluation import Evaluation, MetricCallable
 from seg.labels import largest_class
 from seg.losses import CrossEntropy
 from seg.mixing import Mixing
+from seg.models.blocks import upsample
 from seg.models.weights import without_weights
 from seg.normalize import Normalize
 
@@ -170,8 +170,7 @@ class SegmentationTask(LightningModule):
         """Return logits (B, C, h, w) brought to the size of a target (B, H, W)."""
         if logits.shape[-2:] == target.shape[-2:]:
             return logits
-        # in float32: exact under any autocast, and on a CPU a quarter faster than in bf16
-        return functional.interpolate(logits.float(), target.shape[-2:], mode="bilinear", align_corners=False)
+        return upsample(logits, (target.shape[-2], target.shape[-1]))
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Return the loss of one training batch, its images mixed where that is asked for."""
