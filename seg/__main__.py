@@ -6,6 +6,7 @@ COMMANDS = {
     "fit": "train, then test the best checkpoint (python train.py does the same)",
     "validate": "score a checkpoint on the validation split",
     "test": "score a checkpoint on the test split",
+    "crossval": "train once a fold: mean and spread of the scores, each image validated once",
     "models": "networks compared: parameters, GMACs, receptive fields, memory and time of a step",
     "convert": "annotations from one format to another",
     "score": "two folders of masks in, scores out; needs no model",
@@ -33,6 +34,10 @@ def main() -> None:
         from seg.convert.command import main as convert
 
         convert(sys.argv[2:])
+    elif command == "crossval":
+        from seg.crossval.command import main as crossval
+
+        crossval(sys.argv[2:])
     elif command == "models":
         from seg.models_command import main as models
 

@@ -1,0 +1,1 @@
+"""Cross-validation: one run a fold, pooled and averaged."""
