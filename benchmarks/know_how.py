@@ -1,0 +1,263 @@
+"""Switch each piece of practitioners' know-how on or off against one baseline: the tables of docs/know-how.md.
+
+Two data sets: CamVid (images at 240×180, scored at 480×360 on the validation split) and the embedded Shapes. All runs
+of a table train for the same time, and only training counts. The time is processor time of one process with one thread
+(loading and augmentation included), so that runs beside each other, or on a busy machine, get the same. Every run is
+one of the real command; its last weights are scored, without choosing the best epoch. Runs that are done are kept in
+--out and not repeated, so that a table can be made in pieces.
+
+    python benchmarks/know_how.py --data camvid --root data/CamVid      # about 2 hours on two cores
+    python benchmarks/know_how.py --data shapes --seconds 60
+    python benchmarks/know_how.py --only baseline MixUp --seeds 0       # two rows alone
+    python benchmarks/know_how.py --table                               # what there is so far
+"""
+
+import argparse
+import copy
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY))
+
+from pytorch_lightning.trainer.states import RunningStage  # noqa: E402
+
+from seg.trainer import TrainingTimer  # noqa: E402
+
+
+class ProcessorTimer(TrainingTimer):
+    """Stop training after seconds of this process' own processor time, validation not counted."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__({"seconds": seconds})
+        self.started = time.process_time()
+
+    def time_elapsed(self, stage=RunningStage.TRAINING):
+        return time.process_time() - self.started if stage == RunningStage.TRAINING else 0.0
+
+    def on_train_start(self, trainer, pl_module):
+        super().on_train_start(trainer, pl_module)
+        self.started = time.process_time()
+
+
+def part(path, **settings):
+    return {"class_path": path, "init_args": settings}
+
+
+FLIP = part("albumentations.HorizontalFlip")
+CROSS_ENTROPY = part("seg.losses.CrossEntropy")
+
+
+def total(**terms):
+    return part("seg.losses.Sum", terms={"ce": CROSS_ENTROPY, **terms})
+
+
+def adamw(lr, decay):
+    return part("torch.optim.AdamW", lr=lr, weight_decay=decay)
+
+
+BASELINES = {
+    "camvid": {
+        "model": {
+            "net": part("seg.models.UNet", width=8, upsampling="bilinear"),
+            "loss": CROSS_ENTROPY,
+            "optimizer": adamw(0.003, 0.05),
+            "schedule": part("seg.schedules.Cosine", warmup=0.05),
+        },
+        "data": part(
+            "seg.data.CamVid",
+            resize=[180, 240],
+            augment=[part("seg.data.transforms.RandomScaleCrop", height=180, width=240, scale=[0.75, 2.0]), FLIP],
+            batch_size=4,
+        ),
+    },
+    "shapes": {
+        "model": {
+            "net": part("seg.models.UNet", width=8),
+            "loss": CROSS_ENTROPY,
+            "optimizer": adamw(0.003, 0.05),
+            "schedule": part("seg.schedules.Cosine", warmup=0.05),
+        },
+        "data": part(
+            "seg.data.Shapes", augment=[part("albumentations.RandomCrop", height=96, width=96), FLIP], batch_size=8
+        ),
+    },
+}
+"""What every row starts from: cross-entropy, AdamW, cosine with warm-up, crops and flips."""
+
+RARE = {"camvid": ["Pole", "SignSymbol", "Pedestrian", "Bicyclist"], "shapes": ["ring", "cross", "heart"]}
+
+
+def tricks(data):
+    """Return row -> settings that differ from the baseline's; a name that ends in + adds to a list."""
+    lr, batch = (
+        BASELINES[data]["model"]["optimizer"]["init_args"]["lr"],
+        BASELINES[data]["data"]["init_args"]["batch_size"],
+    )
+    rows = {
+        "baseline": {},
+        "no warm-up": {"model.schedule": part("seg.schedules.Cosine")},
+        "poly 0.9": {"model.schedule": part("seg.schedules.Poly", warmup=0.05)},
+        "constant rate": {"model.schedule": part("seg.schedules.Constant", warmup=0.05)},
+        "SGD, Nesterov, rate 0.05": {
+            "model.optimizer": part("torch.optim.SGD", lr=0.05, momentum=0.9, nesterov=True, weight_decay=0.0005)
+        },
+        "no weight decay": {"model.optimizer": adamw(lr, 0.0)},
+        "weight decay on norms too": {"model.decay_norms": True},
+        "gradients clipped at 1": {"trainer.gradient_clip_val": 1.0},
+        "rate × 3": {"model.optimizer": adamw(3 * lr, 0.05)},
+        "rate / 3": {"model.optimizer": adamw(lr / 3, 0.05)},
+        "batch × 2": {"data.batch_size": 2 * batch},
+        "batch × 2, rate × 2": {"data.batch_size": 2 * batch, "model.optimizer": adamw(2 * lr, 0.05)},
+        "label smoothing 0.1": {"model.loss": part("seg.losses.CrossEntropy", label_smoothing=0.1)},
+        "class weights, 1/√frequency": {
+            "model.loss": part("seg.losses.CrossEntropy", class_weights="inverse_square_root")
+        },
+        "Focal γ = 2": {"model.loss": part("seg.losses.Focal")},
+        "cross-entropy + Dice": {"model.loss": total(dice=part("seg.losses.Dice"))},
+        "cross-entropy + Lovász": {"model.loss": total(lovasz=part("seg.losses.Lovasz"))},
+        "class-balanced sampling": {"data.sampling": "balanced"},
+        "half the crops hold a rare class": {"data.rare_crops": 0.5},
+        "no augmentation": {"data.augment": []},
+        "colour jitter too": {"data.augment+": [part("seg.data.transforms.FastColorJitter")]},
+        "multi-scale 0.75 to 1.25": {"data.multi_scale": [0.75, 1.0, 1.25]},
+        "MixUp": {"model.mixing": part("seg.mixing.MixUp")},
+        "CutMix": {"model.mixing": part("seg.mixing.CutMix")},
+        "RICAP": {"model.mixing": part("seg.mixing.RICAP")},
+        "copy-paste of rare classes": {"model.mixing": part("seg.mixing.CopyPaste", classes=RARE[data])},
+    }
+    if data == "camvid":
+        larger = part("seg.data.transforms.RandomScaleCrop", height=360, width=480, scale=[0.75, 2.0])
+        rows["loss at the masks' own size"] = {"data.resize_masks": False, "data.augment": [larger, FLIP]}
+    return rows
+
+
+def configuration(data, settings, seconds, root):
+    """Return the baseline's config with the settings of a row."""
+    config = copy.deepcopy(BASELINES[data])
+    config["trainer"] = {
+        "max_epochs": -1,
+        "check_val_every_n_epoch": 1_000_000,
+        "num_sanity_val_steps": 0,
+        "enable_progress_bar": False,
+        "callbacks": [part("benchmarks.know_how.ProcessorTimer", seconds=seconds)],
+    }
+    # one process reads and trains, so that its clock sees both
+    config["data"]["init_args"] |= {"cache": "ram", "num_workers": 0}
+    if root is not None:
+        config["data"]["init_args"]["root"] = str(root.resolve())
+    for name, value in settings.items():
+        *branch, leaf = name.rstrip("+").split(".")
+        place = config
+        for key in branch:
+            place = place[key]
+        place = place.get("init_args", place)
+        place[leaf] = [*place[leaf], *value] if name.endswith("+") else value
+    return config
+
+
+def run(path, seed, result):
+    """Train a config and write what its last weights score."""
+    from seg.cli import SegCLI
+    from seg.errors import quiet
+    from seg.files import replacing
+
+    quiet()
+    cli = SegCLI(
+        "fit", ["--config", str(path), "--seed_everything", str(seed), "--trainer.default_root_dir", str(path.parent)]
+    )
+    found = cli.model.results["test"]
+    row = {
+        "miou": float(found["miou"]),
+        "iou": dict(zip(cli.model.class_names, found["iou"].tolist(), strict=True)),
+        "steps": cli.trainer.global_step,
+    }
+    with replacing(result) as temporary:
+        temporary.write_text(json.dumps(row), encoding="utf-8")
+
+
+def table(out, data, seeds):
+    """Return what there is as a table in Markdown, in the order of the gain over the baseline."""
+    rows = {}
+    for name in tricks(data):
+        found = [json.loads(path.read_text()) for seed in seeds if (path := out / slug(name) / f"{seed}.json").exists()]
+        if found:
+            rows[name] = found
+    if "baseline" not in rows:
+        return "no baseline yet"
+    base = statistics.mean(row["miou"] for row in rows["baseline"])
+    rare = RARE[data]
+    lines = [
+        f"| {data} | mIoU, mean ± std | gain | IoU of {', '.join(rare)} | steps | seeds |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, found in sorted(rows.items(), key=lambda item: -statistics.mean(row["miou"] for row in item[1])):
+        mious = [row["miou"] for row in found]
+        spread = f" ± {statistics.stdev(mious):.3f}" if len(mious) > 1 else ""
+        mean = statistics.mean(mious)
+        few = statistics.mean(row["iou"][label] for row in found for label in rare)
+        steps = statistics.mean(row["steps"] for row in found)
+        gain = "" if name == "baseline" else f"{mean - base:+.3f}"
+        lines.append(f"| {name} | {mean:.3f}{spread} | {gain} | {few:.3f} | {steps:.0f} | {len(found)} |")
+    return "\n".join(lines)
+
+
+def slug(name):
+    return "".join(letter if letter.isalnum() else "_" for letter in name)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", choices=BASELINES, default="camvid")
+    parser.add_argument("--root", type=Path, help="folder of the data set, where it is not the usual one")
+    parser.add_argument("--seconds", type=float, default=90, help="processor time of training, each run")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs beside each other")
+    parser.add_argument("--out", type=Path, default=Path("runs/know_how"))
+    parser.add_argument("--only", nargs="+", metavar="ROW")
+    parser.add_argument("--table", action="store_true", help="print what there is, and run nothing")
+    parser.add_argument("--run", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.run:
+        path, seed, result = options.run
+        run(Path(path), int(seed), Path(result))
+        return
+
+    rows = tricks(options.data)
+    if unknown := set(options.only or ()) - set(rows):
+        parser.error(f"--only {', '.join(unknown)}: the rows are {', '.join(rows)}")
+    out = options.out.resolve() / f"{options.data}_{options.seconds:g}"
+    waiting = [] if options.table else [(seed, name) for seed in options.seeds for name in options.only or rows]
+    running = {}
+    while waiting or running:
+        for process, (name, seed, log) in list(running.items()):
+            if process.poll() is None:
+                continue
+            del running[process]
+            note = "done" if process.returncode == 0 else f"failed, see {log}"
+            print(f"{name}, seed {seed}: {note}", flush=True)
+        while waiting and len(running) < options.jobs:
+            seed, name = waiting.pop(0)
+            folder = out / slug(name)
+            if (folder / f"{seed}.json").exists():
+                continue
+            folder.mkdir(parents=True, exist_ok=True)
+            path, log = folder / f"{seed}.yaml", folder / f"{seed}.log"
+            config = configuration(options.data, rows[name], options.seconds, options.root)
+            path.write_text(json.dumps(config), encoding="utf-8")  # JSON is YAML
+            command = [sys.executable, __file__, "--run", str(path), str(seed), str(folder / f"{seed}.json")]
+            environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+            with log.open("w") as file:
+                process = subprocess.Popen(command, stdout=file, stderr=file, env=environment, cwd=REPOSITORY)
+            running[process] = (name, seed, log)
+        time.sleep(1)
+    print(table(out, options.data, options.seeds))
+
+
+if __name__ == "__main__":
+    main()
