@@ -8,20 +8,35 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
+from seg.colors import safe_colors
 from seg.convert.palette import full_palette, save_image
-from seg.lettering import fit_text
+from seg.heat import beside, confidence_map, entropy_map, heat_map, scale_bar
+from seg.layout import FAINT, GAP, INK, PAPER, Colors, fit_size, frame, grid, legend, stack, text_line
 
-Colors = Sequence[Sequence[int]]
+__all__ = [  # what makes up a picture is found here, wherever it is written
+    "FAINT",
+    "GAP",
+    "INK",
+    "PAPER",
+    "Colors",
+    "confidence_map",
+    "entropy_map",
+    "fit_size",
+    "frame",
+    "grid",
+    "heat_map",
+    "legend",
+    "stack",
+    "text_line",
+]
 
 IGNORE = 255
-PAPER = (250, 250, 248)
-INK = (40, 42, 48)
-FAINT = (120, 123, 130)
 WRONG = (226, 44, 44)
 UNSCORED = (128, 140, 176)
-GAP = 8
+HIT, FALSE_ALARM, MISS = (64, 160, 255), (255, 176, 0), (220, 38, 127)
+"""Colours of a class's true positives, false positives and false negatives, apart for colour-blind eyes."""
 
 
 def rgb(image: np.ndarray) -> np.ndarray:
@@ -94,12 +109,18 @@ def overlay(image: np.ndarray, mask: np.ndarray, colors: Colors, alpha: float = 
     return np.where((mask == IGNORE)[:, :, None], picture, blend)
 
 
-def differences(truth: np.ndarray, prediction: np.ndarray, image: np.ndarray | None = None) -> np.ndarray:
-    """Show where a prediction is wrong: agreement dim, errors red, ignored pixels a neutral blue grey.
+def error_map(
+    truth: np.ndarray, prediction: np.ndarray, class_index: int | None = None, image: np.ndarray | None = None
+) -> np.ndarray:
+    """Show where a prediction is wrong: uint8 (H, W, 3), ignored pixels a neutral blue grey.
+
+    Of all classes: agreement is dim, disagreement red. Of one class: its true positives blue, false positives amber,
+    false negatives magenta (`HIT`, `FALSE_ALARM`, `MISS`), and all else dim.
 
     Args:
         truth: integers (H, W), 255 = ignore.
         prediction: integers (H, W).
+        class_index: the class that is looked at; all of them where not given.
         image: shows through, dimmed, so that one sees on what the errors lie.
 
     Raises:
@@ -108,112 +129,30 @@ def differences(truth: np.ndarray, prediction: np.ndarray, image: np.ndarray | N
     """
     if truth.shape != prediction.shape or (image is not None and image.shape[:2] != truth.shape):
         sizes = [array.shape[:2] for array in (truth, prediction, image) if array is not None]
-        raise ValueError(f"differences: the sizes (height, width) must agree, got {sizes}")
+        raise ValueError(f"error_map: the sizes (height, width) must agree, got {sizes}")
     picture = np.full((*truth.shape, 3), 52, dtype=np.uint8)
     if image is not None:
         picture[:] = (rgb(image).astype(np.uint16).sum(axis=2, keepdims=True) // 9 + 28).astype(np.uint8)
-    wrong = (truth != prediction) & (truth != IGNORE)
-    picture[wrong] = (picture[wrong] // 4 + np.array(WRONG, dtype=np.uint8) // 4 * 3).astype(np.uint8)
-    picture[truth == IGNORE] = UNSCORED
+    scored = truth != IGNORE
+    if class_index is None:
+        marked = {WRONG: (truth != prediction) & scored}
+    else:
+        there, found = (truth == class_index) & scored, (prediction == class_index) & scored
+        marked = {HIT: there & found, FALSE_ALARM: found & ~there, MISS: there & ~found}
+    for color, pixels in marked.items():
+        picture[pixels] = (picture[pixels] // 4 + np.array(color, dtype=np.uint8) // 4 * 3).astype(np.uint8)
+    picture[~scored] = UNSCORED
     return picture
 
 
-def text_line(
-    text: str, width: int, size: int = 14, color: Sequence[int] = INK, background: Sequence[int] = PAPER
-) -> np.ndarray:
-    """Return one line of text as a picture of the given width; what does not fit is cut and dotted."""
-    canvas = Image.new("RGB", (max(width, 1), round(size * 1.6)), tuple(background))
-    text, font = fit_text(text, size, width)
-    ImageDraw.Draw(canvas).text((0, round(size * 0.25)), text, fill=tuple(color), font=font)
-    return np.array(canvas)
-
-
-def legend(
-    names: Sequence[str], colors: Colors, width: int, size: int = 13, background: Sequence[int] = PAPER
-) -> np.ndarray:
-    """Draw a swatch and a name a class, in as many columns as the width holds.
+def palette(number: int) -> list[tuple[int, int, int]]:
+    """Return colours for classes without any: told apart by colour-blind people too, and stable for any number.
 
     Args:
-        names: one a class; a name wider than the picture is cut and dotted.
-        colors: one (red, green, blue) a name.
-        width: of the picture in pixels.
-        size: of the letters in pixels.
-        background: colour of the paper.
+        number: of classes, 0 to 255; colour i is the same whatever it is.
 
     """
-    assert len(names) <= len(colors), (len(names), len(colors))
-    width = max(width, 3 * size)
-    swatch, row = size, round(size * 1.6)
-    fitted = [fit_text(name, size, width - swatch - size // 2) for name in names]
-    column = max([round(font.getlength(text)) for text, font in fitted], default=0) + swatch + size // 2 + 2 * size
-    columns = max(1, (width + 2 * size) // column)
-    canvas = Image.new("RGB", (width, max(1, -(-len(names) // columns) * row)), tuple(background))
-    draw = ImageDraw.Draw(canvas)
-    for index, ((text, font), color) in enumerate(zip(fitted, colors, strict=False)):
-        left, top = index % columns * column, index // columns * row
-        box = (left, top + (row - swatch) // 2, left + swatch - 1, top + (row + swatch) // 2 - 1)
-        draw.rectangle(box, fill=tuple(int(value) for value in color[:3]), outline=FAINT)
-        draw.text((left + swatch + size // 2, top + round(size * 0.2)), text, fill=INK, font=font)
-    return np.array(canvas)
-
-
-def fit_size(picture: np.ndarray, smallest: int = 224, largest: int = 640, smooth: bool = False) -> np.ndarray:
-    """Bring a picture to a size at which captions can be read and several fit beside each other.
-
-    Args:
-        picture: uint8 (H, W, 3).
-        smallest: a longer side below this is enlarged by a whole number of times, each pixel staying a square.
-        largest: a longer side above this is scaled down to it.
-        smooth: average when scaling down (photographs); masks keep their own colours instead.
-
-    """
-    height, width = picture.shape[:2]
-    longer = max(height, width)
-    if longer < smallest:
-        factor = -(-smallest // longer)
-        return picture.repeat(factor, axis=0).repeat(factor, axis=1)
-    if longer > largest:
-        size = (max(1, round(width * largest / longer)), max(1, round(height * largest / longer)))
-        method = Image.Resampling.BOX if smooth else Image.Resampling.NEAREST
-        return np.array(Image.fromarray(picture).resize(size, method))
-    return picture
-
-
-def stack(pictures: Sequence[np.ndarray], gap: int = GAP) -> np.ndarray:
-    """Put pictures under each other, left-aligned on paper as wide as the widest."""
-    return grid(pictures, columns=1, gap=gap)
-
-
-def grid(pictures: Sequence[np.ndarray], columns: int, gap: int = GAP) -> np.ndarray:
-    """Lay pictures out in rows; rows are as high and columns as wide as their largest picture.
-
-    Args:
-        pictures: uint8 (H, W, 3) of any sizes.
-        columns: pictures a row.
-        gap: pixels of paper between them.
-
-    """
-    assert pictures, "grid needs at least one picture"
-    assert columns >= 1, columns
-    columns = min(columns, len(pictures))
-    rows = [pictures[start : start + columns] for start in range(0, len(pictures), columns)]
-    heights = [max(picture.shape[0] for picture in row) for row in rows]
-    widths = [max(picture.shape[1] for picture in pictures[column::columns]) for column in range(columns)]
-    shape = (sum(heights) + gap * (len(rows) - 1), sum(widths) + gap * (columns - 1), 3)
-    canvas = np.broadcast_to(np.array(PAPER, dtype=np.uint8), shape).copy()
-    for i, row in enumerate(rows):
-        for j, picture in enumerate(row):
-            top, left = sum(heights[:i]) + gap * i, sum(widths[:j]) + gap * j
-            canvas[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
-    return canvas
-
-
-def frame(picture: np.ndarray, margin: int = 12) -> np.ndarray:
-    """Return the picture with a margin of paper around it."""
-    height, width = picture.shape[:2]
-    canvas = np.broadcast_to(np.array(PAPER, dtype=np.uint8), (height + 2 * margin, width + 2 * margin, 3)).copy()
-    canvas[margin : margin + height, margin : margin + width] = picture
-    return canvas
+    return safe_colors(number)
 
 
 def example(
@@ -224,6 +163,8 @@ def example(
     colors: Colors,
     title: str = "",
     caption: str = "prediction",
+    confidence: np.ndarray | None = None,
+    largest: int = 640,
 ) -> np.ndarray:
     """Draw image · truth · prediction · where they differ, with captions and a legend of the classes in sight.
 
@@ -235,6 +176,8 @@ def example(
         colors: one (red, green, blue) a class.
         title: first line of the picture.
         caption: what stands above `prediction`, which may be an annotation, too.
+        confidence: (H, W), 0 to 1, drawn as a further panel.
+        largest: longer side of a panel above which it is scaled down, see `fit_size`.
 
     Returns:
         uint8 (H', W', 3); small images are enlarged pixel by pixel, large ones scaled down.
@@ -247,11 +190,15 @@ def example(
         scored = truth != IGNORE
         wrong = float((truth != prediction)[scored].mean()) if scored.any() else 0.0
         panels += [("truth", colorize(truth, colors)), (caption, colorize(prediction, colors))]
-        panels += [(f"differs: {100 * wrong:.1f} %", differences(truth, prediction, image))]
+        panels += [(f"differs: {100 * wrong:.1f} %", error_map(truth, prediction, image=image))]
+    if confidence is not None:
+        panels.append(("confidence", confidence_map(confidence, scale=False)))
 
     drawn = []
     for heading, panel in panels:
-        fitted = fit_size(panel, smooth=heading in ("image", "overlay"))
+        fitted = fit_size(panel, largest=largest, smooth=heading in ("image", "overlay", "confidence"))
+        if heading == "confidence":
+            fitted = beside(fitted, scale_bar(len(fitted), 0.0, 1.0))
         wide = max(fitted.shape[1], 130)  # a narrow strip still has room for its caption
         drawn.append(stack([text_line(heading, wide, color=FAINT), fitted], gap=2))
     body = grid(drawn, columns=len(drawn))

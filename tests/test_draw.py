@@ -51,19 +51,19 @@ def test_an_overlay_of_alpha_0_is_the_image_itself(rng):
     assert np.array_equal(draw.overlay(image, mask, COLORS, alpha=0.0), image)
 
 
-def test_a_mask_of_other_size_is_refused_by_overlay_and_differences():
+def test_a_mask_of_other_size_is_refused_by_overlay_and_error_map():
     with pytest.raises(ValueError, match=r"\(4, 4\).*\(4, 5\)"):
         draw.overlay(np.zeros((4, 4, 3), np.uint8), np.zeros((4, 5), np.uint8), COLORS)
     with pytest.raises(ValueError, match=r"\(4, 4\).*\(4, 5\)"):
-        draw.differences(np.zeros((4, 4), np.uint8), np.zeros((4, 5), np.uint8))
+        draw.error_map(np.zeros((4, 4), np.uint8), np.zeros((4, 5), np.uint8))
 
 
 @pytest.mark.parametrize("with_image", [False, True])
-def test_differences_are_red_exactly_where_a_scored_pixel_is_wrong(rng, with_image):
+def test_the_error_map_is_red_exactly_where_a_scored_pixel_is_wrong(rng, with_image):
     truth = rng.choice(np.array([0, 1, 2, 255], dtype=np.uint8), (20, 30))
     prediction = rng.integers(0, 3, (20, 30))
     image = rng.integers(0, 256, (20, 30, 3), dtype=np.uint8) if with_image else None
-    picture = draw.differences(truth, prediction, image).astype(int)
+    picture = draw.error_map(truth, prediction, image=image).astype(int)
     red = picture[..., 0] > picture[..., 1:].max(axis=2) + 80
     assert np.array_equal(red, (truth != prediction) & (truth != 255))
     assert (picture[truth == 255] == draw.UNSCORED).all()
@@ -122,7 +122,7 @@ def test_the_example_holds_image_truth_and_prediction_to_the_pixel(rng):
     truth, prediction = rng.integers(0, 3, (2, 240, 250))
     picture = draw.example(image, truth, prediction, NAMES, COLORS)
     panels = [image, draw.colorize(truth, COLORS), draw.colorize(prediction, COLORS)]
-    panels.append(draw.differences(truth, prediction, image))
+    panels.append(draw.error_map(truth, prediction, image=image))
     top = next(y for y in range(80) if np.array_equal(picture[y, 12:262], image[0]))
     for index, panel in enumerate(panels):
         left = 12 + index * (250 + draw.GAP)
@@ -182,3 +182,49 @@ def test_a_saved_picture_reads_back_and_leaves_no_temporary_file(tmp_path, rng):
     draw.save(tmp_path / "new" / "a.png", picture)
     assert np.array_equal(np.array(Image.open(tmp_path / "new" / "a.png")), picture)
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.png"]
+
+
+def test_the_error_map_of_a_class_has_a_colour_for_each_kind_of_pixel():
+    truth = np.array([[1, 1, 0, 0, 255, 255]], dtype=np.uint8)
+    prediction = np.array([[1, 0, 1, 2, 1, 0]])
+    colors = [draw.HIT, draw.MISS, draw.FALSE_ALARM]
+    picture = draw.error_map(truth, prediction, class_index=1)[0]
+    for pixel, color in zip(picture, colors, strict=False):
+        assert np.abs(pixel.astype(int) - color).max() < 52, "mostly of its colour"
+        assert np.argmin([np.abs(pixel.astype(int) - other).sum() for other in colors]) == colors.index(color)
+    assert len(set(picture[3].tolist())) == 1, "what has nothing to do with the class is grey"
+    assert (picture[4:] == draw.UNSCORED).all()
+
+
+def test_what_is_drawn_of_a_known_mask_lies_on_its_pixels_exactly():
+    """Overlay, error map and confidence of a disc: the pixels that change are the disc's own, none beside it."""
+    y, x = np.mgrid[:61, :83]
+    disc = (y - 30) ** 2 + (x - 47) ** 2 <= 19**2
+    image = np.full((61, 83, 3), 90, dtype=np.uint8)
+    mask = np.where(disc, 1, 255).astype(np.uint8)
+    laid = draw.overlay(image, mask, COLORS)
+    assert np.array_equal((laid != image).any(axis=2), disc)
+    wrong = draw.error_map(disc.astype(np.uint8), np.zeros_like(mask), image=image)
+    assert np.array_equal(wrong[..., 0] > 100, disc)
+    sure = draw.confidence_map(disc.astype(float), scale=False)
+    assert np.array_equal(sure[..., 0] > 200, disc)
+
+
+def test_pictures_of_a_single_pixel_and_of_16_bit_grey():
+    pixel = np.zeros((1, 1), dtype=np.uint8)
+    grey = np.full((1, 1), 40_000, dtype=np.uint16)
+    assert draw.overlay(grey, pixel, COLORS).shape == (1, 1, 3)
+    assert draw.error_map(pixel, pixel, image=grey).shape == (1, 1, 3)
+    assert draw.example(grey, pixel, pixel, NAMES, COLORS, confidence=np.ones((1, 1))).ndim == 3
+    ramp = np.arange(0, 65536, 257, dtype=np.uint16).reshape(16, 16)
+    assert np.array_equal(draw.rgb(ramp)[..., 0].ravel(), np.arange(256))
+
+
+def test_an_examples_confidence_is_its_last_panel(rng):
+    image, truth = rng.integers(0, 256, (240, 250, 3), dtype=np.uint8), np.zeros((240, 250), dtype=np.uint8)
+    confidence = rng.random((240, 250))
+    picture = draw.example(image, truth, truth, NAMES, COLORS, confidence=confidence)
+    top = next(y for y in range(80) if np.array_equal(picture[y, 12:262], image[0]))
+    left = 12 + 4 * (250 + draw.GAP)
+    expected = draw.confidence_map(confidence, scale=False)
+    assert np.array_equal(picture[top : top + 240, left : left + 250], expected)

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from seg.convert.palette import Color, voc_colors
+from seg.colors import safe_colors
+from seg.convert.palette import Color
 
 IGNORE = 255
 """The label of pixels that neither train nor score, in every mask of the project."""
@@ -15,7 +16,7 @@ class Classes:
 
     Args:
         names: 2 to 255 different names.
-        colors: one (red, green, blue) of 0..255 a class; Pascal VOC's colour map where not given.
+        colors: one (red, green, blue) of 0..255 a class; colours safe for colour-blind eyes where not given.
 
     Raises:
         ValueError: fewer than 2 or more than 255 classes, a name that appears twice, or another number of colours.
@@ -36,7 +37,7 @@ class Classes:
             )
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"classes: {', '.join(twice)} appears twice; every name must be different")
-        chosen = [tuple(int(value) for value in color) for color in colors] if colors else voc_colors(len(names))
+        chosen = [tuple(int(value) for value in color) for color in colors] if colors else safe_colors(len(names))
         if len(chosen) != len(names):
             raise ValueError(
                 f"colors: {len(chosen)} given for {len(names)} classes; give one (red, green, blue) a class"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from seg.convert.palette import voc_colors
 from seg.convert.palettes import VOC_CLASSES
 from seg.data.base import SegmentationData
 from seg.data.dataset import Pair
@@ -68,7 +69,9 @@ class VOC(SegmentationData):
         md5: str = VOC_MD5,
         **kwargs: Any,
     ) -> None:
-        super().__init__(root, list(VOC_CLASSES) if classes is None else classes, **kwargs)
+        names = list(VOC_CLASSES) if classes is None else classes
+        kwargs["colors"] = kwargs.get("colors") or [list(color) for color in voc_colors(len(names))]
+        super().__init__(root, names, **kwargs)
         self.image_dir, self.mask_dir, self.split_dir = image_dir, mask_dir, split_dir
         self.splits = {"train": train_split, "val": val_split, "test": test_split}
         self.download, self.url, self.md5 = download, url, md5

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seg.convert.palette import voc_colors
+from seg.colors import safe_colors
 from seg.data import COCO
 from tests.data.conftest import picture
 
@@ -55,7 +55,7 @@ def expected(index: int, cat: int = 2, car: int = 3) -> np.ndarray:
 def test_classes_come_from_the_file_and_masks_are_drawn(root):
     data = COCO(str(root), crop=(32, 32), batch_size=2, num_workers=0)
     assert data.class_names == ["background", "dog", "cat", "car"]
-    assert data.class_colors == [list(color) for color in voc_colors(4)]
+    assert data.class_colors == [list(color) for color in safe_colors(4)]
     data.setup("fit")
     assert [pair.id for pair in data.datasets["train"].pairs] == ["000", "001", "002", "003", "004"]
     for index in range(2):

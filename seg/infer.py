@@ -1,0 +1,375 @@
+"""One image of any size -> the class of every pixel and how sure the network is: whole or by tiles, averaged if wanted.
+
+import seg
+predictor = seg.load("best.ckpt")
+labels, probabilities = predictor.predict("photo.jpg")
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seg.data.images import read_image, resize_image
+from seg.data.pixels import Pixels
+from seg.labels import largest_class
+from seg.models.blocks import upsample
+from seg.tiles import Band, Tiling, tiled
+from seg.tta import Averaged
+
+if TYPE_CHECKING:
+    from seg.task import SegmentationTask
+
+EXPORTED = (".onnx", ".pt2")
+"""Suffixes of exported networks; everything else is taken for a checkpoint."""
+SMALLEST = 32
+"""Pixels a side that networks need; what is added to smaller images is cropped off the logits again."""
+BYTES_A_PIXEL = 4096
+"""Memory that a network is taken to need; U-Net of width 64 needs half of it in float32."""
+_CHUNK = 1 << 24  # scores that are turned into probabilities at a time
+
+
+class Network(Protocol):
+    """What a predictor asks: raw pixel values (B, N, H, W) in, logits (B, C, H, W) out, and what the classes are."""
+
+    class_names: list[str]
+    class_colors: list[list[int]]
+    image_kind: list[str]
+    mean: list[float]
+    std: list[float]
+    clip: list[list[float]] | None
+    resize: list[int] | None
+    ignore_index: int
+    device: torch.device
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return logits (B, C, H, W) of images of raw pixel values, H and W at least 32."""
+        ...
+
+
+class TaskNetwork:
+    """Ask the task of a checkpoint.
+
+    Args:
+        task: in evaluation mode.
+        precision: number format as the Trainer names it; that of the training run where not given.
+
+    """
+
+    def __init__(self, task: "SegmentationTask", precision: str | None = None) -> None:
+        self.task = task
+        self.precision = precision or task.trained_precision
+        self.class_names, self.class_colors = task.class_names, task.class_colors
+        self.image_kind, self.ignore_index = task.image_kind, task.ignore_index
+        self.mean, self.std = (values.flatten().tolist() for values in (task.pixels.mean, task.pixels.std))
+        self.clip: list[list[float]] | None = task.hparams.get("clip")
+        self.resize = task.resize
+        self.device: torch.device = task.device
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return logits (B, C, H, W) of images (B, N, H, W) of raw pixel values."""
+        with autocast(self.device, self.precision):
+            logits: Tensor = self.task(images)
+        return logits
+
+
+class Prediction(NamedTuple):
+    """What is said of an image: labels uint8 (H, W), and probabilities float32 (C, H, W)."""
+
+    labels: np.ndarray
+    probabilities: np.ndarray
+
+
+class Answer(NamedTuple):
+    """What is said of some rows of an image: the first one's number, labels uint8 (h, W), scores (C, h, W).
+
+    Scores are logits, or probabilities where several views were averaged; see `Predictor.probabilities`.
+    """
+
+    top: int
+    labels: np.ndarray
+    scores: Tensor
+
+
+class Predictor:
+    """Predict images of any size; any number of threads may ask at once.
+
+    Args:
+        network: see `Network`.
+        tile: side of the tiles in pixels; 512 where not given. Giving it asks for tiles.
+        overlap: share of a tile that its neighbour covers too.
+        margin: pixels at a tile's inner edges that do not count, see `seg.tiles.Tiling`.
+        batch_size: tiles that the network sees at once; 1 on CPUs and 8 on GPUs where not given.
+        whole: never cut an image into tiles. Where neither this nor `tile` is given, images are cut that would need
+            more than half of the memory that is free.
+        flips: average the views of mirror images, see `seg.tta.Averaged`.
+        scales: average the views of these sizes.
+
+    Raises:
+        ValueError: a setting that cannot be.
+
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        tile: int | None = None,
+        overlap: float = 0.25,
+        margin: int | None = None,
+        batch_size: int | None = None,
+        whole: bool = False,
+        flips: str = "none",
+        scales: Sequence[float] = (1.0,),
+    ) -> None:
+        if whole and tile is not None:
+            raise ValueError(f"--whole and --tile {tile} are two answers to one question; give one of them")
+        self.network = network
+        self.device = network.device
+        batch_size = batch_size or (1 if self.device.type == "cpu" else 8)
+        self.tiling = Tiling(tile or 512, overlap, margin, batch_size).checked()
+        self.cut = False if whole else True if tile is not None else None
+        averaged = Averaged(self.logits, flips, scales)
+        self.averages = averaged.views > 1 or averaged.scales != [1.0]
+        self.scores = averaged if self.averages else self.logits
+        channels, dtype = network.image_kind
+        self.pixels = Pixels(
+            channels,  # type: ignore[arg-type]
+            len(network.mean),
+            dtype,
+            network.mean,
+            network.std,
+            network.clip,
+        )
+
+    def predict(self, image: np.ndarray | str | Path) -> Prediction:
+        """Return labels and probabilities of an image at its own size.
+
+        Args:
+            image: a file; or an array (H, W, N) of raw pixel values, of the bands and type that the network was trained
+                on: for most, uint8 (H, W, 3), red first.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is damaged, or the image of another kind.
+
+        """
+        pixels = self.read(image)
+        labels = np.empty(pixels.shape[:2], np.uint8)
+        probabilities = np.empty((len(self.network.class_names), *pixels.shape[:2]), np.float32)
+        for answer in self.answers(pixels):
+            rows = slice(answer.top, answer.top + len(answer.labels))
+            labels[rows] = answer.labels
+            probabilities[:, rows] = self.probabilities(answer.scores).cpu().numpy()
+        return Prediction(labels, probabilities)
+
+    def labels(self, image: np.ndarray | str | Path) -> np.ndarray:
+        """Return the labels uint8 (H, W) alone, see `predict`; probabilities are never computed."""
+        pixels = self.read(image)
+        labels = np.empty(pixels.shape[:2], np.uint8)
+        for answer in self.answers(pixels):
+            labels[answer.top : answer.top + len(answer.labels)] = answer.labels
+        return labels
+
+    def read(self, image: np.ndarray | str | Path) -> np.ndarray:
+        """Return the raw pixel values (H, W, N) of a file or an array, what is missing filled in; arrays stay as given.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is damaged, or the image of another kind than the network was trained on.
+
+        """
+        if isinstance(image, np.ndarray):
+            pixels = image[:, :, None] if image.ndim == 2 else image
+            if pixels.ndim != 3 or not pixels.size:
+                raise ValueError(f"an image is an array (H, W, N) of 1 pixel or more, not one of shape {image.shape}")
+            self.pixels.check(pixels, "given as an array")
+            if pixels.dtype == np.float32 and not np.isfinite(pixels).all():
+                pixels = pixels.copy()
+        else:
+            pixels = read_image(image, self.pixels.channels)
+            self.pixels.check(pixels, str(image))
+        self.pixels.fill(pixels)
+        return pixels
+
+    def answers(self, pixels: np.ndarray) -> Iterator[Answer]:
+        """Yield what is said of an image (H, W, N), as read, some rows at a time, from top to bottom."""
+        bands = self.bands(pixels)
+        while True:
+            with torch.inference_mode():  # a generator must not leave it on for whoever asks
+                band = next(bands, None)
+            if band is None:
+                return
+            classes, height, width = band.scores.shape
+            rows = max(1, _CHUNK // (classes * width))
+            for top in range(0, height, rows):
+                with torch.inference_mode():
+                    # contiguous is what finding the largest is fast for
+                    scores = band.scores[:, top : top + rows].contiguous()
+                    labels = largest_class(scores[None])[0].to(torch.uint8).cpu().numpy()
+                yield Answer(band.top + top, labels, scores)
+            del band, scores  # before the next row of tiles is made
+
+    def bands(self, pixels: np.ndarray) -> Iterator[Band]:
+        """Yield the scores of an image (H, W, N) at its own size, from top to bottom."""
+        size = (pixels.shape[0], pixels.shape[1])
+        if self.network.resize:
+            shown = resize_image(pixels, (self.network.resize[0], self.network.resize[1]))
+            yield from enlarged(self.scores(self.tensor(shown)[None].to(self.device))[0], size)
+        elif self.whole(size):
+            try:
+                scores = self.scores(self.tensor(pixels)[None].to(self.device))[0]
+            except torch.OutOfMemoryError:
+                if self.cut is False:
+                    raise
+            else:
+                yield Band(0, scores)
+                return
+            yield from tiled(self.scores, self.tensor(pixels), self.tiling, self.device)
+        else:
+            yield from tiled(self.scores, self.tensor(pixels), self.tiling, self.device)
+
+    def whole(self, size: tuple[int, int]) -> bool:
+        """Tell whether an image of this height and width is shown to the network as a whole."""
+        if self.cut is not None:
+            return not self.cut
+        return max(size) <= self.tiling.size or size[0] * size[1] * BYTES_A_PIXEL <= free_memory(self.device) / 2
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Return logits (B, C, H, W) of images (B, N, H, W) of raw pixel values on the device, of any size."""
+        height, width = images.shape[-2:]
+        below, right = max(0, SMALLEST - height), max(0, SMALLEST - width)
+        if below or right:
+            padded = F.pad(images.float(), (0, right, 0, below), mode="replicate")
+            return self.network(padded.to(images.dtype))[..., :height, :width]
+        return self.network(images)
+
+    def probabilities(self, scores: Tensor) -> Tensor:
+        """Return the probabilities float32 (C, h, W) of an answer's scores."""
+        return scores if self.averages else scores.float().softmax(0)
+
+    def tensor(self, pixels: np.ndarray) -> Tensor:
+        """Return an image (H, W, N) as a tensor (N, H, W) of its own type, without a copy where none is needed."""
+        contiguous = pixels if all(stride >= 0 for stride in pixels.strides) else np.ascontiguousarray(pixels)
+        if not contiguous.flags.writeable:
+            contiguous = contiguous.copy()  # torch warns of what it could write to, though it never does
+        image = torch.from_numpy(contiguous).permute(2, 0, 1)
+        # few kernels take uint16; float32 holds each of its values
+        return image.float() if self.averages and image.dtype == torch.uint16 else image
+
+
+def enlarged(scores: Tensor, size: tuple[int, int]) -> Iterator[Band]:
+    """Yield scores (C, h, w) stretched to (C, *size), some rows at a time where all would take much memory."""
+    classes, height, width = scores.shape
+    if (height, width) == size or classes * size[0] * size[1] <= 4 * _CHUNK:
+        yield Band(0, scores if (height, width) == size else upsample(scores[None], size)[0])
+        return
+    rows = max(1, _CHUNK // (classes * size[1]))
+    for top in range(0, size[0], rows):
+        # rows between rows first, as bilinear interpolation is one axis after the other
+        place = torch.arange(top, min(top + rows, size[0]), dtype=torch.float64, device="cpu")
+        place = ((place + 0.5) * height / size[0] - 0.5).clamp(0, height - 1)
+        above = place.long()
+        share = (place - above).float().to(scores.device)[:, None]
+        above = above.to(scores.device)
+        between = torch.lerp(scores[:, above].float(), scores[:, (above + 1).clamp(max=height - 1)].float(), share)
+        yield Band(top, upsample(between[None], (len(above), size[1]))[0])
+
+
+def autocast(device: torch.device, precision: str) -> "AbstractContextManager[Any]":
+    """Return the context that computes in a precision as the Trainer names it; fp16 is for GPUs, a CPU takes fp32."""
+    if precision.startswith("bf16"):
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    if precision.startswith("16") and device.type != "cpu":
+        return torch.autocast(device.type, dtype=torch.float16)
+    return nullcontext()
+
+
+def free_memory(device: torch.device) -> float:
+    """Return the bytes that can be had on a device; infinity where nobody tells."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    if device.type != "cpu":
+        return math.inf
+    free = math.inf
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = 1024.0 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
+    with suppress(OSError, ValueError):  # a container's limit, where there is one
+        limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
+        free = min(free, float(limit - used))
+    return free
+
+
+def load(
+    checkpoint: str | Path, device: str | torch.device = "auto", precision: str | None = None, **options: Any
+) -> Predictor:
+    """Return what predicts images with a checkpoint or an exported network.
+
+    Args:
+        checkpoint: a run's best.ckpt, or what `seg export` wrote (.onnx, .pt2).
+        device: cpu, cuda, cuda:1, mps; auto takes a GPU where there is one.
+        precision: 32, bf16-mixed or 16-mixed; that of the training run where not given.
+        **options: see `Predictor`: tile, overlap, margin, batch_size, whole, flips, scales.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: not a checkpoint of `seg`, a device that is not there, or a setting that cannot be.
+
+    """
+    checkpoint = Path(checkpoint)
+    if checkpoint.suffix.lower() not in EXPORTED:
+        return Predictor(TaskNetwork(load_task(checkpoint, device), precision), **options)
+    if not checkpoint.is_file():
+        raise FileNotFoundError(f"{checkpoint}: there is no such file")
+    if precision not in (None, "32"):
+        raise ValueError(f"--precision {precision}: {checkpoint} computes as it was exported; leave the option out")
+    runtime: Any = import_module("seg.export.runtime")
+    return Predictor(runtime.ExportedNetwork(checkpoint), **options)
+
+
+def load_task(checkpoint: Path, device: str | torch.device = "auto") -> "SegmentationTask":
+    """Return the task of a checkpoint, ready to predict.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not a checkpoint of `seg`.
+
+    """
+    import pickle
+
+    from seg.task import SegmentationTask
+
+    if not checkpoint.is_file():
+        raise FileNotFoundError(f"{checkpoint}: there is no such checkpoint")
+    place = found_device(device)
+    try:
+        task: SegmentationTask = SegmentationTask.load_from_checkpoint(
+            checkpoint, map_location="cpu", weights_only=True
+        )
+    except (pickle.UnpicklingError, KeyError, EOFError, RuntimeError, AttributeError, TypeError) as error:
+        raise ValueError(f"{checkpoint} is not a checkpoint of seg, or is damaged: {error}") from error
+    return task.eval().to(place)
+
+
+def found_device(device: str | torch.device) -> torch.device:
+    """Return a device that can be computed on.
+
+    Raises:
+        ValueError: it is not to be had here.
+
+    """
+    if str(device) == "auto":
+        return torch.device(
+            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        )
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"--device {device}: not to be had here ({str(error).splitlines()[0]}); try cpu") from error
