@@ -5,7 +5,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from pytorch_lightning import LightningModule
+from pytorch_lightning import Callback, LightningModule
 from pytorch_lightning.cli import OptimizerCallable
 from torch import Tensor, nn
 
@@ -231,6 +231,11 @@ class SegmentationTask(LightningModule):
                 self.log(f"{stage}/iou/{name}", value, **same)
 
     # -- optimisation -------------------------------------------------------------------------------------------------
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Return the schedule, where it is one that watches the run."""
+        known = self.trainer.callbacks  # type: ignore[attr-defined]
+        return [self.schedule] if isinstance(self.schedule, Callback) and self.schedule not in known else []
 
     def configure_optimizers(self) -> Any:
         """Build the optimiser and its schedule, stepped once per optimiser step."""
