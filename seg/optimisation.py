@@ -10,6 +10,7 @@ from pytorch_lightning.cli import OptimizerCallable
 from torch import nn
 
 from seg.models.parts import encoder_layers, required_encoder
+from seg.trainer import TrainingTimer
 
 REFERENCE = "model.lr_reference_batch"
 
@@ -137,6 +138,8 @@ def logged_groups(optimizer: torch.optim.Optimizer) -> dict[str, int]:
 def elapsed_share(trainer: pl.Trainer) -> float:
     """Return the share of `trainer.max_time` that has been trained, 0 where there is no such limit."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, TrainingTimer):
+            return callback.share(trainer)
         if isinstance(callback, Timer) and (remaining := callback.time_remaining()) is not None:
             elapsed = callback.time_elapsed()
             share = elapsed / (elapsed + remaining) if elapsed + remaining > 0 else 1.0

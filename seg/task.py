@@ -97,7 +97,7 @@ class SegmentationTask(LightningModule):
         self.class_names = class_names
         self.class_colors = class_colors
         self.ignore_index = ignore_index
-        self.rates = {"decay_norms": decay_norms, "encoder_lr": encoder_lr, "layer_decay": layer_decay}
+        self.rates: dict[str, Any] = {"decay_norms": decay_norms, "encoder_lr": encoder_lr, "layer_decay": layer_decay}
         self.lr_reference_batch = lr_reference_batch
         self.channels_last = channels_last
         self.compiled = compile
