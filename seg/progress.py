@@ -5,7 +5,14 @@ import time
 from typing import Any
 
 import pytorch_lightning as pl
+from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.callbacks import ProgressBar, TQDMProgressBar
+
+
+@rank_zero_only
+def say(text: str) -> None:
+    """Print from the first process alone."""
+    print(text, flush=True)
 
 
 def progress() -> ProgressBar:

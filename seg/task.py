@@ -1,26 +1,25 @@
 """The task: a network, a loss, metrics and an optimiser, trained, validated and tested by one shared step."""
 
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
 import torch
-from lightning_utilities.core.rank_zero import rank_zero_only
-from pytorch_lightning import LightningModule
-from pytorch_lightning.callbacks import Timer
+from pytorch_lightning import Callback, LightningModule
 from pytorch_lightning.cli import OptimizerCallable
 from torch import Tensor, nn
 
-from seg import schedules
+from seg import optimisation, schedules
+from seg.entry import checked_entry, entry, restore_generators
 from seg.evaluation import Evaluation, MetricCallable
 from seg.labels import largest_class
 from seg.losses import CrossEntropy
+from seg.losses.balance import balance_classes
 from seg.mixing import Mixing
 from seg.models.blocks import upsample
 from seg.models.weights import without_weights
 from seg.normalize import Normalize
-
-FORMAT = 1
-"""Version of what a checkpoint holds beside Lightning's own entries."""
+from seg.progress import say
 
 
 class SegmentationTask(LightningModule):
@@ -33,6 +32,10 @@ class SegmentationTask(LightningModule):
         schedule: learning rate over the run, per optimiser step; constant where not given.
         mixing: mixes the images of a training batch with each other, such as seg.mixing.CutMix; none where not given.
         decay_norms: apply weight decay to norms and biases too, as older papers did.
+        encoder_lr: factor on the learning rate of the network's encoder, such as 0.1 for one with pretrained weights.
+        layer_decay: factor on the rate of each layer of the encoder, from its end towards the image, such as 0.9.
+        lr_reference_batch: images a step that the learning rate is meant for; with another number (batch × accumulated
+            batches × processes) it grows or shrinks in proportion. Not scaled where not given.
         channels_last: keep the network and the images in the channels-last layout.
         compile: train the network compiled by torch.compile; its checkpoints are the same as those of any other.
         auxiliary_weight: factor on the loss of each auxiliary head that the network has (deep supervision).
@@ -49,7 +52,7 @@ class SegmentationTask(LightningModule):
             and seg.calibration.CalibrationError.
 
     Raises:
-        ValueError: a negative auxiliary_weight.
+        ValueError: a negative weight or factor.
 
     """
 
@@ -71,6 +74,9 @@ class SegmentationTask(LightningModule):
         schedule: schedules.Schedule | None = None,
         mixing: Mixing | None = None,
         decay_norms: bool = False,
+        encoder_lr: float = 1.0,
+        layer_decay: float = 1.0,
+        lr_reference_batch: int | None = None,
         channels_last: bool = True,
         compile: bool = False,
         auxiliary_weight: float = 0.4,
@@ -85,19 +91,21 @@ class SegmentationTask(LightningModule):
             raise ValueError(
                 f"auxiliary_weight: {auxiliary_weight}, but a factor of 0 or more is expected, such as 0.4"
             )
+        optimisation.check_rates(encoder_lr, layer_decay, lr_reference_batch)
         # nothing ignored: this is what lets load_from_checkpoint(path) do without other arguments
         self.save_hyperparameters()
         self.class_names = class_names
         self.class_colors = class_colors
         self.ignore_index = ignore_index
-        self.decay_norms = decay_norms
+        self.rates: dict[str, Any] = {"decay_norms": decay_norms, "encoder_lr": encoder_lr, "layer_decay": layer_decay}
+        self.lr_reference_batch = lr_reference_batch
         self.channels_last = channels_last
         self.compiled = compile
         self.auxiliary_weight = auxiliary_weight
         self.resize = resize
         self.net = net
         self.loss = loss if loss is not None else CrossEntropy()
-        self.build_optimizer: OptimizerCallable = optimizer or default_optimizer
+        self.build_optimizer: OptimizerCallable = optimizer or optimisation.default_optimizer
         self.schedule = schedule or schedules.Constant()
         self.mixing = mixing
         if mixing is not None:
@@ -224,49 +232,37 @@ class SegmentationTask(LightningModule):
 
     # -- optimisation -------------------------------------------------------------------------------------------------
 
+    def configure_callbacks(self) -> list[Callback]:
+        """Return the schedule, where it is one that watches the run."""
+        known = self.trainer.callbacks  # type: ignore[attr-defined]
+        return [self.schedule] if isinstance(self.schedule, Callback) and self.schedule not in known else []
+
     def configure_optimizers(self) -> Any:
         """Build the optimiser and its schedule, stepped once per optimiser step."""
-        optimizer = self.build_optimizer(self.parameter_groups())
+        groups = optimisation.parameter_groups(self, self.net, **self.rates)
+        scale, line = optimisation.batch_scale(self.trainer, self.lr_reference_batch)
+        if line:
+            say(line)
+        optimizer = optimisation.build_optimizer(self.build_optimizer, groups, scale)
+        self.logged_rates = optimisation.logged_groups(optimizer)
         total = float(self.trainer.estimated_stepping_batches)
-        scheduler = schedules.scheduler(optimizer, self.schedule, total, self.elapsed_share)
+        elapsed = partial(optimisation.elapsed_share, self.trainer)
+        scheduler = schedules.scheduler(optimizer, self.schedule, total, elapsed)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step", "frequency": 1},
         }
 
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return the parameters in groups: those of one dimension (norms, biases) are not decayed unless asked for."""
-        trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        if self.decay_norms:
-            return [{"params": trainable}]
-        vectors = [parameter for parameter in trainable if parameter.ndim <= 1]
-        return [
-            {"params": [parameter for parameter in trainable if parameter.ndim > 1]},
-            {"params": vectors, "weight_decay": 0.0},
-        ]
-
-    def elapsed_share(self) -> float:
-        """Return the share of `trainer.max_time` that has been trained, 0 where there is no such limit."""
-        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, Timer) and (remaining := callback.time_remaining()) is not None:
-                elapsed = callback.time_elapsed()
-                share = elapsed / (elapsed + remaining) if elapsed + remaining > 0 else 1.0
-                # one clock for all processes, or their learning rates would drift apart
-                return float(self.trainer.strategy.broadcast(share))
-        return 0.0
-
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Log the learning rate that the coming step is made with."""
-        self.log("lr/net", self.trainer.optimizers[0].param_groups[0]["lr"], rank_zero_only=True)
+        """Log the learning rates that the coming step is made with."""
+        for name, group in self.logged_rates.items():
+            self.log(name, self.trainer.optimizers[0].param_groups[group]["lr"], rank_zero_only=True)
 
     # -- what a checkpoint holds --------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what prediction and an exact resumption need: format, precision, state of the random generators."""
-        generators = {"cpu": torch.get_rng_state()}
-        if torch.cuda.is_available():
-            generators["cuda"] = torch.cuda.get_rng_state()
-        checkpoint["seg"] = {"format": FORMAT, "precision": str(self.trainer.precision), "generators": generators}
+        """Add what prediction and an exact resumption need, see `seg.entry`."""
+        checkpoint["seg"] = entry(self.trainer)
 
     @classmethod
     def load_from_checkpoint(cls, *args: Any, **options: Any) -> Self:
@@ -276,13 +272,7 @@ class SegmentationTask(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse checkpoints of other projects and of later formats; keep the random generators' state for fit."""
-        held = checkpoint.get("seg")
-        if held is None:
-            raise ValueError("the checkpoint was not written by seg (it has no 'seg' entry); give a best.ckpt of a run")
-        if held["format"] > FORMAT:
-            raise ValueError(
-                f"the checkpoint has format {held['format']}, this version of seg reads up to {FORMAT}; update seg"
-            )
+        held = checked_entry(checkpoint)
         self.generators = held["generators"]
         self.trained_precision = held["precision"]
         self._take_normalisation(checkpoint.get("hyper_parameters", {}))
@@ -293,7 +283,7 @@ class SegmentationTask(LightningModule):
         if "mean" not in held or all(held.get(name) == self.hparams.get(name) for name in names):
             return
         listed = ", ".join(f"{name} {held.get(name)}" for name in names)
-        rank_zero_print(f"pixels are normalised as the checkpoint says, not as the data do: {listed}")
+        say(f"pixels are normalised as the checkpoint says, not as the data do: {listed}")
         self.pixels = Normalize(*(held[name] for name in names)).to(self.device)
         self.hparams.update({name: held.get(name) for name in names})
 
@@ -301,33 +291,13 @@ class SegmentationTask(LightningModule):
         """Compile the network if asked to; give the loss the training split's pixel counts, where it needs them."""
         if self.compiled:
             self.net.compile()  # in place: the names in its state dict stay
-        if not getattr(self.loss, "needs_pixel_counts", False):
-            return
-        pixels, image_pixels = (
-            torch.tensor(counts, device=self.device)
-            for counts in self.trainer.datamodule.pixel_counts()  # type: ignore[attr-defined]
-        )
-        self.loss.set_pixel_counts(pixels, image_pixels)  # type: ignore[operator]
-        for name, weights in self.loss.named_buffers():
-            if name.endswith("class_weights"):
-                listed = zip(self.class_names, weights.tolist(), strict=True)
-                rank_zero_print(f"{name}: " + ", ".join(f"{label} {weight:.3g}" for label, weight in listed))
+        if getattr(self.loss, "needs_pixel_counts", False):
+            counts = self.trainer.datamodule.pixel_counts()  # type: ignore[attr-defined]
+            for line in balance_classes(self.loss, counts, self.class_names, self.device):
+                say(line)
 
     def on_train_start(self) -> None:
         """Put the random generators back to where the checkpoint had them, so that dropout continues its stream."""
         if self.generators is not None:
-            torch.set_rng_state(self.generators["cpu"])
-            if "cuda" in self.generators and torch.cuda.is_available():
-                torch.cuda.set_rng_state(self.generators["cuda"])
+            restore_generators(self.generators)
             self.generators = None
-
-
-@rank_zero_only
-def rank_zero_print(text: str) -> None:
-    """Print from the first process alone."""
-    print(text, flush=True)
-
-
-def default_optimizer(params: Any) -> torch.optim.Optimizer:
-    """Return AdamW with a learning rate of 0.001 and a weight decay of 0.01."""
-    return torch.optim.AdamW(params, lr=1e-3, weight_decay=1e-2)

@@ -17,6 +17,7 @@ from pytorch_lightning.trainer.states import RunningStage
 from torch.nn import Module
 
 from seg.checkpoints import AtomicCheckpointIO
+from seg.validation import ValidateEvery
 
 Precision = Literal[
     "auto", "32", "16-mixed", "bf16-mixed", "32-true", "16-true", "bf16-true", "64-true", "16", "bf16", "64"
@@ -31,6 +32,7 @@ class Trainer(pl.Trainer):
             16-mixed on older GPUs, 32 elsewhere.
         sync_batchnorm: share batch statistics between processes; `auto` does so for several GPU processes only.
         max_time: stop after this time of training, validation not counted: DD:HH:MM:SS.
+        val_every_n_steps: validate every so many optimiser steps and after the last one, instead of after epochs.
         accelerator: cpu, gpu, cuda, mps, tpu or auto.
         devices: how many or which: a number, a list of indices, auto.
         num_nodes: machines that train together.
@@ -47,6 +49,7 @@ class Trainer(pl.Trainer):
         precision: Precision | int = "auto",
         sync_batchnorm: bool | Literal["auto"] = "auto",
         max_time: str | timedelta | dict[str, int] | None = None,
+        val_every_n_steps: int | None = None,
         accelerator: str = "auto",
         devices: list[int] | str | int = "auto",
         num_nodes: int = 1,
@@ -60,6 +63,9 @@ class Trainer(pl.Trainer):
         if max_time is not None and not any(isinstance(callback, Timer) for callback in callbacks):
             callbacks.append(TrainingTimer(max_time))
             kwargs["max_epochs"] = kwargs.get("max_epochs") or -1
+        if val_every_n_steps is not None:
+            callbacks.append(ValidateEvery(val_every_n_steps))
+            kwargs = ValidateEvery.settings(kwargs, val_every_n_steps)
         plugins = [] if plugins is None else list(plugins) if isinstance(plugins, list | tuple) else [plugins]
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(AtomicCheckpointIO())
@@ -145,7 +151,10 @@ def cpu_capabilities() -> set[str]:
 
 
 class TrainingTimer(Timer):
-    """Stop training after a time in which validation is not counted.
+    """Stop training after a time in which validation is not counted, with one step at the schedule's end.
+
+    How long a step takes is not known before; so the time is looked at once an optimiser step, and when it is over one
+    more step is made, which a schedule gives its end value.
 
     Args:
         duration: DD:HH:MM:SS, a timedelta or its arguments as a dict.
@@ -156,6 +165,39 @@ class TrainingTimer(Timer):
         super().__init__(duration, verbose=False)
         self.paused_at: float | None = None
         self.paused = 0.0
+        self.asked_at, self.passed = -1, 0.0
+        self.over_since: int | None = None
+        self.finished = False
+
+    def share(self, trainer: pl.Trainer) -> float:
+        """Return the share of the time that has passed, 0 to 1: one value an optimiser step, for all processes."""
+        if self.asked_at != trainer.global_step:
+            remaining = self.time_remaining()
+            assert remaining is not None
+            passed = 1.0 if remaining <= 0 else 1 - remaining / (self.time_elapsed() + remaining)
+            self.asked_at, self.passed = trainer.global_step, float(trainer.strategy.broadcast(passed))
+            if self.passed >= 1 and self.over_since is None:
+                self.over_since = trainer.global_step
+        return self.passed
+
+    def on_fit_start(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+        """Train no further where a resumed run has had its time."""
+        trainer.should_stop = trainer.should_stop or (self.finished and (self.time_remaining() or 0) <= 0)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+        """Stop after a step that was made when the time was over."""
+        self.share(trainer)
+        if self.over_since is not None and trainer.global_step > self.over_since:
+            self.finished = trainer.should_stop = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the elapsed time, and whether the run has had its last step."""
+        return {**super().state_dict(), "finished": self.finished}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take what a checkpoint holds."""
+        super().load_state_dict(state_dict)
+        self.finished = bool(state_dict.get("finished", False))
 
     @property
     def state_key(self) -> str:

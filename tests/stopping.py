@@ -18,11 +18,12 @@ class StopAfter(Callback):
 
 
 class PressCtrlC(Callback):
-    """Press Ctrl-C during an optimiser step."""
+    """Press Ctrl-C once, during an optimiser step."""
 
     def __init__(self, step: int) -> None:
-        self.step = step
+        self.step, self.pressed = step, False
 
     def on_train_batch_start(self, trainer, *args) -> None:
-        if trainer.global_step == self.step - 1:
+        if trainer.global_step == self.step - 1 and not self.pressed:
+            self.pressed = True
             os.kill(os.getpid(), signal.SIGINT)

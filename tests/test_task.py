@@ -91,16 +91,6 @@ def test_an_ignore_index_reaches_every_term_of_the_loss():
     assert [term.ignore_index for term in built.loss.terms.values()] == [7, 7]
 
 
-def test_norms_and_biases_are_not_decayed_unless_asked_for():
-    built = task()
-    groups = built.parameter_groups()
-    assert all(parameter.ndim > 1 for parameter in groups[0]["params"])
-    assert all(parameter.ndim <= 1 for parameter in groups[1]["params"])
-    assert groups[1]["weight_decay"] == 0.0
-    assert sum(len(group["params"]) for group in groups) == len(list(built.parameters()))
-    assert len(task(decay_norms=True).parameter_groups()) == 1
-
-
 def test_network_and_images_are_kept_channels_last():
     net = UNet(3, width=4, depth=2)
     built = task(net)

@@ -1,7 +1,9 @@
 """Weights that balance classes of different frequency, from counts of pixels."""
 
+from collections.abc import Sequence
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 BALANCES = ("auto", "median_frequency", "inverse_square_root", "effective_number", "enet")
 """Names of the ways to compute weights; auto is median_frequency."""
@@ -54,3 +56,28 @@ def balance(pixels: Tensor, image_pixels: Tensor, name: str) -> Tensor:
         # The mean of the two middle ones where the number of classes is even.
         weights = frequency[there].quantile(0.5) / frequency
     return torch.where(there, weights, 1.0).float()
+
+
+def balance_classes(
+    loss: nn.Module, counts: tuple[list[int], list[int]], class_names: Sequence[str], device: torch.device
+) -> list[str]:
+    """Give a loss the training split's counts, see `Loss.set_pixel_counts`.
+
+    Args:
+        loss: one that needs pixel counts.
+        counts: (C,) pixels of each class, and (C,) pixels of the images that contain it.
+        class_names: names in the order of their index.
+        device: where the loss computes.
+
+    Returns:
+        a line for each term that is weighted: what each class weighs.
+
+    """
+    pixels, image_pixels = (torch.as_tensor(values, device=device) for values in counts)
+    loss.set_pixel_counts(pixels, image_pixels)  # type: ignore[operator]
+    lines = []
+    for name, weights in loss.named_buffers():
+        if name.endswith("class_weights"):
+            listed = zip(class_names, weights.tolist(), strict=True)
+            lines.append(f"{name}: " + ", ".join(f"{label} {weight:.3g}" for label, weight in listed))
+    return lines
