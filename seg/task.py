@@ -18,6 +18,7 @@ from seg.mixing import Mixing
 from seg.models.blocks import upsample
 from seg.models.weights import without_weights
 from seg.normalize import Normalize
+from seg.pixel_mean import StepMean, over_processes
 
 FORMAT = 1
 """Version of what a checkpoint holds beside Lightning's own entries."""
@@ -97,6 +98,7 @@ class SegmentationTask(LightningModule):
         self.resize = resize
         self.net = net
         self.loss = loss if loss is not None else CrossEntropy()
+        self.step_mean = StepMean(self.loss)
         self.build_optimizer: OptimizerCallable = optimizer or default_optimizer
         self.schedule = schedule or schedules.Constant()
         self.mixing = mixing
@@ -150,9 +152,9 @@ class SegmentationTask(LightningModule):
         training = stage == "train"
         logged: dict[str, Any] = {"on_step": training, "on_epoch": not training}
         logged |= {"batch_size": len(target), "sync_dist": True}
-        self.log(f"{stage}/loss", loss, **logged)
-        for name, term in terms.items():
-            self.log(f"{stage}/loss/{name}", term, **logged)
+        losses = {"loss": loss, **{f"loss/{name}": term for name, term in terms.items()}}
+        for name, value in (self.step_mean.add(losses) if training else losses).items():
+            self.log(f"{stage}/{name}", value, **logged)
         return loss, outputs[0]
 
     def batch_loss(self, logits: Tensor, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -178,7 +180,9 @@ class SegmentationTask(LightningModule):
             # from numbers that name the batch, so that a resumed run draws what the uninterrupted one drew
             seed = (torch.initial_seed(), self.current_epoch, batch_idx, self.global_rank)
             batch = self.mixing(batch, np.random.default_rng(seed))
-        return self.shared_step(batch, "train")[0]
+        with self.step_mean.batch():
+            loss, _ = self.shared_step(batch, "train")
+        return self.step_mean.weighted(loss)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Count one validation batch; returns its predicted labels (B, H, W) for the callbacks that draw them."""
@@ -257,7 +261,12 @@ class SegmentationTask(LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Log the learning rate that the coming step is made with."""
+        self.step_mean.begin(batch_idx, self.trainer.accumulate_grad_batches)
         self.log("lr/net", self.trainer.optimizers[0].param_groups[0]["lr"], rank_zero_only=True)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Bring the gradients of several batches to the scale of their pixels' mean, before they are clipped."""
+        self.step_mean.rescale(self.parameters())
 
     # -- what a checkpoint holds --------------------------------------------------------------------------------------
 

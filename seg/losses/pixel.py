@@ -9,12 +9,14 @@ from torch import Tensor
 
 from seg.losses.balance import BALANCES, balance
 from seg.losses.base import Loss
+from seg.pixel_mean import denominator
 
 
 class ClassWeighted(Loss):
     """Keep a weight for each class, given as a list or computed from the training split's pixel counts.
 
-    A weighted mean divides by the sum of the weights of its pixels, as torch's does.
+    A weighted mean divides by the sum of the weights of its pixels, as torch's does; in the training of several
+    processes by that of all processes' pixels (see `seg.pixel_mean`).
 
     Args:
         class_weights: a weight ≥ 0 for each class, one of BALANCES (see `balance`), or null for equal weights.
@@ -23,6 +25,7 @@ class ClassWeighted(Loss):
     """
 
     class_weights: Tensor | None
+    is_pixel_mean = True
 
     def __init__(self, class_weights: Sequence[float] | str | None, ignore_index: int, setting: str) -> None:
         super().__init__(ignore_index)
@@ -84,9 +87,8 @@ class ClassWeighted(Loss):
     def mean(self, losses: Tensor, target: Tensor, weights: Tensor | None, kept: Tensor) -> Tensor:
         """Divide the sum of weighted pixel losses (B, H, W) by the sum of the weights of the pixels `kept`."""
         if weights is None:
-            return losses.sum() / kept.sum().clamp(min=1)
-        total = (weights[torch.where(kept, target, 0)] * kept).sum()
-        return losses.sum() / torch.where(total > 0, total, 1.0)
+            return losses.sum() / denominator(kept.sum())
+        return losses.sum() / denominator((weights[torch.where(kept, target, 0)] * kept).sum())
 
 
 class CrossEntropy(ClassWeighted):
@@ -98,7 +100,8 @@ class CrossEntropy(ClassWeighted):
         label_smoothing: share of the target spread evenly over all classes, 0 ≤ share < 1 (Szegedy et al. 2016).
         hard_below: online hard example mining: only pixels whose class has a probability below this count (0.7 is
             usual); null for all pixels.
-        min_hard: with `hard_below`, at least this many pixels an image (the hardest of the batch) count.
+        min_hard: with `hard_below`, at least this many pixels an image (the hardest of the batch) count. Each process
+            chooses among its own.
         ignore_index: the label of pixels that add neither loss nor gradient.
 
     Raises:
