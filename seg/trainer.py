@@ -14,6 +14,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins import CheckpointIO
 from pytorch_lightning.plugins.layer_sync import LayerSync, TorchSyncBatchNorm
 from pytorch_lightning.trainer.states import RunningStage
+from torch import distributed
 from torch.nn import Module
 
 from seg.checkpoints import AtomicCheckpointIO
@@ -62,7 +63,7 @@ class Trainer(pl.Trainer):
             kwargs["max_epochs"] = kwargs.get("max_epochs") or -1
         plugins = [] if plugins is None else list(plugins) if isinstance(plugins, list | tuple) else [plugins]
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
-            plugins.append(AtomicCheckpointIO())
+            plugins.append(SharedCheckpointIO())
         # SyncBatchNorm refuses CPU tensors, so that only several GPUs can ask for it
         synced = several_gpus(accelerator, devices, num_nodes) if sync_batchnorm == "auto" else sync_batchnorm
         if synced and not any(isinstance(plugin, LayerSync) for plugin in plugins):
@@ -81,6 +82,26 @@ class Trainer(pl.Trainer):
         )
         if self.strategy.root_device.type == "cpu":
             keep_freed_memory()
+
+
+class SharedCheckpointIO(AtomicCheckpointIO):
+    """Load a checkpoint that lies on the first process's machine alone, when others need it as well."""
+
+    def load_checkpoint(self, path: str | Path, *args: Any, **options: Any) -> dict[str, Any]:
+        """Return a checkpoint; all processes ask for the same one at the same time, as they do before training."""
+        held: dict[str, Any] | None = None
+        if not distributed.is_available() or not distributed.is_initialized() or "://" in str(path):
+            return super().load_checkpoint(path, *args, **options)
+        there: list[bool] = [False] * distributed.get_world_size()
+        distributed.all_gather_object(there, Path(path).is_file())
+        if there[distributed.get_rank()]:
+            held = super().load_checkpoint(path, *args, **options)
+        if all(there) or not there[0]:  # without it in the first process none can be trained from: the usual error
+            return held if held is not None else super().load_checkpoint(path, *args, **options)
+        sent = [held]
+        distributed.broadcast_object_list(sent, src=0)
+        assert sent[0] is not None
+        return sent[0]
 
 
 class SyncBatchNorm(TorchSyncBatchNorm):
