@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import torch
+from torch import distributed
 
 TIMEOUT = timedelta(minutes=60)
 """How long processes wait for the first one, which may have a data set to fetch."""
@@ -51,17 +51,20 @@ def current(num_nodes: int = 1) -> Job | None:
 
     """
     environment = os.environ
-    if torch.distributed.is_available() and torch.distributed.is_torchelastic_launched():
+    if distributed.is_available() and distributed.is_torchelastic_launched():
         address, port = environment["MASTER_ADDR"], int(environment["MASTER_PORT"])
         named = environment["TORCHELASTIC_RUN_ID"]
         return Job(
-            *(int(environment[name]) for name in ("RANK", "LOCAL_RANK", "GROUP_RANK", "WORLD_SIZE")),
+            int(environment["RANK"]),
+            int(environment["LOCAL_RANK"]),
+            int(environment["GROUP_RANK"]),
+            int(environment["WORLD_SIZE"]),
             address,
             port,
             f"torchrun {named if named != 'none' else f'{address}:{port}'}",
             int(environment.get("TORCHELASTIC_RESTART_COUNT", 0)),
         )
-    from lightning_fabric.plugins.environments import SLURMEnvironment
+    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 
     if SLURMEnvironment.detect():
         slurm = SLURMEnvironment()
@@ -82,9 +85,9 @@ def current(num_nodes: int = 1) -> Job | None:
 
 
 @cache  # for the life of the process: the first one serves the store, which Lightning then uses as well
-def _store(job: Job) -> torch.distributed.Store:
+def _store(job: Job) -> Any:
     from_agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    return torch.distributed.TCPStore(
+    return distributed.TCPStore(  # type: ignore[attr-defined]
         job.address,
         job.port,
         is_master=job.rank == 0 and not from_agent,

@@ -1,8 +1,8 @@
 """The loss of an optimiser step as one mean over pixels: those of all processes and of all accumulated batches.
 
-A mean of the batches' means would weigh a pixel the more, the fewer valid ones its batch has. Here a process divides the
-sum over its pixels by the count of all processes, times their number, which the average that DDP makes of gradients takes
-back; and the batches of a step weigh as much as they have pixels. One process and one batch a step is the same as ever.
+A mean of the batches' means would weigh a pixel the more, the fewer valid ones its batch has. Here a process divides
+the sum over its pixels by the mean count of all processes, so that the average that DDP makes of gradients is right;
+and the batches of a step weigh as much as they have pixels. With one process and one batch a step nothing is changed.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -45,7 +45,8 @@ def over_processes() -> Iterator[list[Tensor]]:
     The processes wait for each other: all of them must compute the same losses. Yields the list to which the totals of
     all processes are added as the losses are computed.
     """
-    token = _seen.set(seen := [])
+    seen: list[Tensor] = []
+    token = _seen.set(seen)
     try:
         yield seen
     finally:

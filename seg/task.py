@@ -10,7 +10,7 @@ from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.cli import OptimizerCallable
 from torch import Tensor, nn
 
-from seg import schedules
+from seg import apple, schedules
 from seg.evaluation import Evaluation, MetricCallable
 from seg.labels import largest_class
 from seg.losses import CrossEntropy
@@ -18,7 +18,7 @@ from seg.mixing import Mixing
 from seg.models.blocks import upsample
 from seg.models.weights import without_weights
 from seg.normalize import Normalize
-from seg.pixel_mean import StepMean, over_processes
+from seg.pixel_mean import StepMean
 
 FORMAT = 1
 """Version of what a checkpoint holds beside Lightning's own entries."""
@@ -34,7 +34,7 @@ class SegmentationTask(LightningModule):
         schedule: learning rate over the run, per optimiser step; constant where not given.
         mixing: mixes the images of a training batch with each other, such as seg.mixing.CutMix; none where not given.
         decay_norms: apply weight decay to norms and biases too, as older papers did.
-        channels_last: keep the network and the images in the channels-last layout.
+        channels_last: keep the network and the images in the channels-last layout; not on Apple's GPUs (`seg.apple`).
         compile: train the network compiled by torch.compile; its checkpoints are the same as those of any other.
         auxiliary_weight: factor on the loss of each auxiliary head that the network has (deep supervision).
         class_names: names in the order of their index; the data module knows them.
@@ -121,11 +121,19 @@ class SegmentationTask(LightningModule):
             if hasattr(module, "ignore_index"):
                 setattr(module, "ignore_index", self.ignore_index)  # noqa: B010 (mypy takes it for a submodule)
 
+    def _apply(self, *args: Any, **options: Any) -> Self:
+        """Move the task to another device, its network in the layout that the device can do with."""
+        super()._apply(*args, **options)  # type: ignore[no-untyped-call]
+        apple.plain_layout(self.net)
+        return self
+
     # -- images to logits ---------------------------------------------------------------------------------------------
 
     def normalize(self, images: Tensor) -> Tensor:
         """Return images (B, N, H, W) of raw pixel values as the network wants them, see `Normalize`."""
-        if self.channels_last:
+        if apple.careful(images.device):
+            images = images.contiguous()
+        elif self.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         normalized: Tensor = self.pixels(images)
         return normalized

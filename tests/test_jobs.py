@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from seg import jobs, runs
-from tests.command import REPOSITORY, assert_same_weights, run, write_config
+from tests.command import REPOSITORY, assert_same_weights, write_config
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 NETWORK = "seg-test-"
@@ -232,13 +232,22 @@ def test_two_machines_without_a_common_disk_train_into_one_folder_and_resume_fro
     (folders[1] / "runs/tiny/version_0").mkdir(parents=True)  # the machines count differently
 
     def together(*arguments: str) -> list[str]:
-        port = free_port()
+        meeting = ["--master-addr", machines[0][1], "--master-port", str(free_port())]
+        given, shared = ["--config", "tiny.yaml"], ["--nnodes", "2", "--nproc-per-node", "1", *meeting]
         return finish(
             *(
                 start(
-                    [*inside, *TORCHRUN, "--nnodes", "2", "--node-rank", str(rank), "--nproc-per-node", "1"]
-                    + ["--master-addr", machines[0][1], "--master-port", str(port), script]
-                    + ["--config", "tiny.yaml", *arguments],
+                    [
+                        *inside,
+                        *TORCHRUN,
+                        *shared,
+                        "--node-rank",
+                        str(rank),
+                        script,
+                        "--config",
+                        "tiny.yaml",
+                        *arguments,
+                    ],
                     folders[rank],
                     GLOO_SOCKET_IFNAME=card,
                 )
@@ -266,8 +275,10 @@ def test_a_killed_worker_is_started_again_and_the_run_ends_as_if_nothing_had_hap
     command = [*TORCHRUN, "--standalone", "--nproc-per-node", "2", "--max-restarts", "1"]
     command += [str(REPOSITORY / "train.py"), "--config", str(config)]
     kill = "[{class_path: tests.stopping.KillWorker, init_args: {step: 5}}]"
+    # without it the second attempt may read the first one's addresses: https://github.com/pytorch/pytorch/issues/135712
+    afresh = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
     finish(start(command, workplace))
-    (printed,) = finish(start([*command, "--trainer.callbacks", kill], workplace))
+    (printed,) = finish(start([*command, "--trainer.callbacks", kill], workplace, **afresh))
     whole, killed = (workplace / "runs/tiny" / f"version_{number}" for number in (0, 1))
     assert f"the job was started again: going on from {killed.relative_to(workplace)}/checkpoints/last.ckpt" in printed
     assert sorted(path.name for path in (workplace / "runs/tiny").iterdir()) == ["version_0", "version_1"]

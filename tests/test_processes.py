@@ -1,13 +1,11 @@
 """Two processes through the real command: what they compute together is what one computes alone."""
 
 import csv
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import yaml
 from PIL import Image
 
 from seg.data.shapes import write_tree
