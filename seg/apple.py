@@ -5,7 +5,7 @@
 | anything in float64 | does not exist (pytorch #122602) | `widest` |
 | adaptive average pooling to a size that does not divide | refused up to torch 2.10 (#143864) | `AdaptiveAveragePool` |
 | cross-entropy with labels beyond the classes | not masked in every version (#108148) | no label beyond is passed |
-| batch norm's gradient in the channels-last layout | wrong by far (#175189) | `plain_layout`, `BatchNorm` |
+| batch norm's gradient in the channels-last layout | wrong by far (#175189) | `plain_layout`, our batch norms |
 | convolution of slices of channels in that layout | wrong (#180984) | `plain_layout` |
 | convolution with weights that are not contiguous | wrong (#192212) | `plain_layout` |
 | scatter_add_ into a slice that does not begin at 0 | does nothing (#163327) | nobody does it |
@@ -57,20 +57,3 @@ def _windows(side: int, wanted: int) -> Tensor:
         first, beyond = index * side // wanted, -(-(index + 1) * side // wanted)
         shares[index, first:beyond] = 1 / (beyond - first)
     return shares
-
-
-class BatchNorm(nn.BatchNorm2d):
-    """Normalise maps in the plain layout, whatever layout they come in, where that matters."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the normalised maps (B, C, H, W)."""
-        return super().forward(x.contiguous() if careful(x.device) else x)
-
-
-def replace_layers(net: nn.Module) -> None:
-    """Put this module's layers in the place of torch's in a network of another library."""
-    for module in net.modules():
-        if type(module) is nn.AdaptiveAvgPool2d:
-            module.__class__ = AdaptiveAveragePool
-        elif type(module) is nn.BatchNorm2d:
-            module.__class__ = BatchNorm

@@ -15,7 +15,7 @@ from seg.models import SMP
 from seg.models.blocks import upsample
 from seg.normalize import Normalize
 from seg.task import SegmentationTask
-from tests.models.networks import NETWORKS, outputs
+from tests.models.networks import NETWORKS, ONE_OF_EACH, outputs
 
 ABSENT = ("max_unpool", "_upsample_bicubic2d_aa", "_upsample_bilinear2d_aa")
 
@@ -66,7 +66,9 @@ def step(net: nn.Module, images: torch.Tensor) -> list[torch.Tensor]:
     return logits
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", [name if name in ONE_OF_EACH else pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS]
+)
 def test_networks_do_without_what_apples_gpus_get_wrong(pretended, name):
     torch.manual_seed(0)
     net = NETWORKS[name]().to(memory_format=torch.channels_last)

@@ -237,17 +237,7 @@ def test_two_machines_without_a_common_disk_train_into_one_folder_and_resume_fro
         return finish(
             *(
                 start(
-                    [
-                        *inside,
-                        *TORCHRUN,
-                        *shared,
-                        "--node-rank",
-                        str(rank),
-                        script,
-                        "--config",
-                        "tiny.yaml",
-                        *arguments,
-                    ],
+                    [*inside, *TORCHRUN, *shared, "--node-rank", str(rank), script, *given, *arguments],
                     folders[rank],
                     GLOO_SOCKET_IFNAME=card,
                 )

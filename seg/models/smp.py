@@ -5,7 +5,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from seg import apple
 from seg.models.blocks import check_channels, check_images, crop, pad_to_multiple
 from seg.models.encoders import Pretrained, unknown
 
@@ -87,7 +86,6 @@ class SMP(nn.Module):
         # DPT's maps are halved once more inside its decoder.
         self.stride = max(self.network.encoder.output_stride, 32 if kind.__name__ == "DPT" else 1)
         self._smallest = _SMALLEST.get(kind.__name__, 0)
-        apple.replace_layers(self.network)
         pretrained.load(self, self.network, self.network.encoder)
 
     def forward(self, images: Tensor) -> Tensor:
