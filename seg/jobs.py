@@ -6,6 +6,7 @@ processes meet at anyway (MASTER_ADDR, MASTER_PORT). Processes that Lightning it
 """
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -16,6 +17,8 @@ from torch import distributed
 
 TIMEOUT = timedelta(minutes=60)
 """How long processes wait for the first one, which may have a data set to fetch."""
+
+_asked: Counter[tuple["Job", str]] = Counter()
 
 
 class Job(NamedTuple):
@@ -106,7 +109,8 @@ def agree(job: Job | None, what: str, decide: Callable[[], str]) -> str:
     """
     if job is None or job.size == 1:
         return decide()
-    key = f"seg/{job.restarts}/{what}"
+    _asked[job, what] += 1  # a process that trains several times asks anew each time
+    key = f"seg/{job.restarts}/{what}/{_asked[job, what]}"
     decided = decide() if job.rank == 0 else ""
     try:
         if job.rank == 0:
@@ -126,7 +130,8 @@ def one_of_each_machine_first(job: Job | None) -> Iterator[None]:
     if job is None or job.size == 1:
         yield
         return
-    key = f"seg/{job.restarts}/machine {job.machine}"
+    _asked[job, "machine"] += 1
+    key = f"seg/{job.restarts}/machine {job.machine}/{_asked[job, 'machine']}"
     if job.local_rank:
         try:
             _store(job).wait([key], TIMEOUT)

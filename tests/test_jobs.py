@@ -144,6 +144,13 @@ def test_the_first_process_chooses_the_run_folder_of_all(tmp_path, four):
     assert not (tmp_path / "machine_1").exists()
 
 
+def test_a_process_that_trains_twice_agrees_twice(tmp_path, four):
+    def twice(job: jobs.Job) -> list[Path]:
+        return [runs.run_folder(None, tmp_path, name, job) for name in ("fold_1", "fold_2")]
+
+    assert in_each(four, twice) == [[tmp_path / "fold_1/version_0", tmp_path / "fold_2/version_0"]] * 4
+
+
 def test_one_process_of_each_machine_prepares_the_data_before_the_others(four):
     done = []
 
