@@ -6,6 +6,9 @@ from pathlib import Path
 import torch
 from pytorch_lightning.callbacks import Callback
 
+from seg.data import Labelme
+from seg.data.labelme import LabelmeReader
+
 
 class Record(Callback):
     """Write a line for each training batch to a file of this process: epoch, batch, names, size, sum of the labels."""
@@ -46,3 +49,19 @@ class Gradients(Callback):
 def gradients(folder: Path, rank: int = 0) -> list[dict[str, torch.Tensor]]:
     """Return what `Gradients` kept of a process."""
     return torch.load(folder / f"gradients_{rank}.pt", weights_only=True)
+
+
+class CountedReader(LabelmeReader):
+    """Write a line for each mask that is drawn."""
+
+    def mask(self, pair):
+        with (Path(pair.mask).parent / "drawn.txt").open("a") as file:
+            file.write(f"{pair.id}\n")
+        return super().mask(pair)
+
+
+class CountedLabelme(Labelme):
+    """labelme files of which each drawing of a mask is written down."""
+
+    def reader(self):
+        return CountedReader(self.values, self.drawing)

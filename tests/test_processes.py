@@ -1,15 +1,24 @@
 """Two processes through the real command: what they compute together is what one computes alone."""
 
 import csv
+import hashlib
+import http.server
+import tarfile
+import threading
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
+from seg.data import VOC
 from seg.data.shapes import write_tree
 from tests.command import process, run, write_config
+from tests.convert.labelme_files import shape, square, write_pair
+from tests.data.conftest import write_voc
 from tests.recording import gradients
 
 NET = {"class_path": "seg.models.UNet", "init_args": {"width": 4, "depth": 2, "norm": "group"}}
@@ -93,3 +102,57 @@ def test_accumulated_batches_have_the_gradients_of_one_batch_of_all_pixels(workp
     one = train(workplace / "one", uneven, {}, processes=1, accumulate=1, **clip)
     four = train(workplace / "four", uneven, {}, processes=1, accumulate=4, **clip)
     assert_same_training(one, four, processes=1)
+
+
+def test_two_processes_fetch_once_make_one_folder_and_one_wandb_run(workplace):
+    folder, asked = workplace / "served", []
+    tree = write_voc(workplace / "tree/VOCdevkit/VOC2012", {"train": 4, "val": 2}, [(40, 40)])
+    folder.mkdir()
+    with tarfile.open(folder / "voc.tar", "w") as tar:
+        tar.add(tree.parent, "VOCdevkit")
+    md5 = hashlib.md5((folder / "voc.tar").read_bytes()).hexdigest()
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args, **options):
+            super().__init__(*args, directory=str(folder), **options)
+
+        def log_request(self, *args):
+            asked.append(self.command)
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/voc.tar"
+        VOC(str(workplace / "alone/VOC2012"), ["a", "b", "c"], download=True, url=address, md5=md5).prepare_data()
+        alone = len(asked)  # of which some are for redirections
+        data = {"root": "data/VOCdevkit/VOC2012", "download": True, "url": address, "md5": md5, "crop": [32, 32]}
+        # the statistics need the images before Lightning would have them fetched
+        data |= {"classes": ["a", "b", "c"], "colors": None, "stats": "auto", "batch_size": 1}
+        config = write_config(workplace / "tiny.yaml", workplace, data=data, devices=2, max_epochs=1)
+        result = process("--config", config, "--trainer.logger", "seg.loggers.WandB")
+        server.shutdown()
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert len(asked) == 2 * alone
+    assert [path.name for path in (workplace / "runs/tiny").iterdir()] == ["version_0"]
+    assert len(list((workplace / "runs/tiny/version_0/wandb").glob("offline-run-*"))) == 1
+    assert len(list(workplace.rglob("offline-run-*.wandb"))) + len(list(workplace.rglob("run-*.wandb"))) == 1
+    assert result.stdout.count("test mIoU") == 1
+
+
+def test_two_processes_draw_each_mask_once_before_the_first_step(workplace):
+    root, shapes = workplace / "photos", [shape("leaf", square(5, 5, 20)), shape("pot", square(30, 9, 9))]
+    for number in range(8):
+        write_pair(root / f"{number}.json", shapes[: 1 + number % 2], seed=number)
+    data = {"class_path": "tests.recording.CountedLabelme"}
+    data["init_args"] = {"root": str(root), "batch_size": 1, "crop": [32, 32], "num_workers": 0, "check": False}
+    loss = {"class_path": "seg.losses.CrossEntropy", "init_args": {"class_weights": "auto"}}
+    config = write_config(workplace / "tiny.yaml", root, model={"loss": loss}, devices=2, max_steps=1, max_epochs=None)
+    written = yaml.safe_load(config.read_text())
+    written["data"] = data
+    written["trainer"] |= {"limit_val_batches": 0, "limit_train_batches": 1}
+    config.write_text(yaml.safe_dump(written))
+    result = process("--config", config)
+    assert result.returncode == 0, result.stdout + result.stderr
+    drawn = Counter((root / "drawn.txt").read_text().split())
+    # once to count classes for split and weights; then one image a process to train on, and the two to test on
+    assert set(drawn) == {str(number) for number in range(8)}
+    assert sum(drawn.values()) == 8 + 2 + 2
