@@ -4,6 +4,7 @@ Both train the same U-Net on the same batches with AdamW, cross-entropy and a sc
 does nothing else; the task logs, keeps time and prints progress lines as in any run. The two alternate in blocks.
 
     python benchmarks/step.py --width 32 --steps 12
+    python benchmarks/step.py --table          # number format × layout × torch.compile, on the CPU or a GPU
 """
 
 import argparse
@@ -12,7 +13,7 @@ import io
 import statistics
 import tempfile
 import time
-from itertools import pairwise
+from itertools import pairwise, product
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +26,7 @@ from seg.models import UNet
 from seg.progress import PlainProgress
 from seg.schedules import Poly
 from seg.task import SegmentationTask
-from seg.trainer import Trainer, keep_freed_memory
+from seg.trainer import Trainer, keep_freed_memory, use_tf32
 
 CLASSES, SIZE, BATCH = 11, (180, 240), 4
 
@@ -85,6 +86,40 @@ def by_hand(width, data, bf16, channels_last):
     return [after - before for before, after in pairwise(ends[1:])]
 
 
+def table(options, data):
+    """Print the time of a step for each number format and layout, with and without torch.compile."""
+    device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    use_tf32(True) if device.type == "cuda" else None
+    batches = [
+        {name: batch[name].to(device) for name in ("image", "mask")} for batch in list(data.train_dataloader())[:4]
+    ]
+    print(f"U-Net of width {options.width}, {BATCH} images of {SIZE[1]}×{SIZE[0]}, {device}")
+    print("| | ms a step | × fp32 | first step, s |\n| --- | --- | --- | --- |")
+    reference = None
+    for compiled, bf16, channels_last in product((False, True), (False, True), (False, True)):
+        net = network(options.width, channels_last).to(device).train()
+        if compiled:
+            net.compile()
+        optimizer, times = torch.optim.AdamW(net.parameters(), 1e-3), []
+        for step in range(options.steps):
+            batch, start = batches[step % len(batches)], time.perf_counter()
+            images = batch["image"].contiguous(
+                memory_format=torch.channels_last if channels_last else torch.contiguous_format
+            )
+            optimizer.zero_grad()
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                logits = net((images - 120.0) / 60.0)
+            F.cross_entropy(logits.float(), batch["mask"].long(), ignore_index=255).backward()
+            optimizer.step()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            times.append(time.perf_counter() - start)
+        median = statistics.median(times[2:])
+        reference = reference or median
+        words = ["bf16" if bf16 else "fp32", *["channels_last"] * channels_last, *["compile"] * compiled]
+        print(f"| {', '.join(words)} | {1e3 * median:.1f} | {median / reference:.2f} | {times[0]:.1f} |", flush=True)
+
+
 def by_task(width, data, bf16, channels_last):
     """Return the seconds of each step of the task, with its logger and its progress lines."""
     task = SegmentationTask(
@@ -118,9 +153,14 @@ def main():
     parser.add_argument("--width", type=int, default=32, help="U-Net's first level")
     parser.add_argument("--steps", type=int, default=12, help="steps a block")
     parser.add_argument("--blocks", type=int, default=4, help="blocks of each kind, interleaved")
+    parser.add_argument("--table", action="store_true", help="measure number formats, layouts and torch.compile")
+    parser.add_argument("--device", help="of the table: cpu, cuda; a GPU where there is one")
     options = parser.parse_args()
     keep_freed_memory()  # the Trainer does this too: both sides run with the same allocator
     data = Fixed(options.steps)
+    if options.table:
+        table(options, data)
+        return
     kinds = {
         "hand-written, fp32": (by_hand, False, False),
         "hand-written, fp32, channels_last": (by_hand, False, True),

@@ -4,7 +4,7 @@ import os
 import sys
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveCon
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.trainer.states import TrainerStatus
 
-from seg import metrics, runs
+from seg import jobs, metrics, runs
 from seg.arguments import Parser, configs_in, expand, refuse_contradictions, typed_facts
 from seg.callbacks import Examples, Records, draw_curves
 from seg.checkpoints import LastCheckpoint, best_checkpoint
@@ -102,15 +102,20 @@ class SegCLI(LightningCLI):
         config = self.config[self.config.subcommand]
         self.root = Path(config.trainer.default_root_dir or "runs")
         self.name = runs.run_name(next(iter(configs_in(argv)), None))
+        self.job = jobs.current(int(config.trainer.num_nodes))
         given, config.ckpt_path = config.ckpt_path, None
+        if self.config.subcommand == "fit":
+            given = runs.asked_for(given, self.root, self.name, self.job)
         # kept out of the config: the saved one must start afresh, and must not be overlaid by the checkpoint's
         if given is None and self.config.subcommand != "fit":
             raise ValueError(f"seg {self.config.subcommand}: give the checkpoint to score with --ckpt_path")
         if given in ("last", "best"):
-            self.checkpoint = runs.last_checkpoint(self.root, self.name).with_name(f"{given}.ckpt")
+            self.checkpoint = runs.last_checkpoint(self.root, self.name, self.job).with_name(f"{given}.ckpt")
             print(f"{given} checkpoint of '{self.name}': {self.checkpoint}")
         elif given is not None:
             self.checkpoint = Path(given)
+        if self.job and self.job.rank:
+            return  # the file may lie on the first process's machine alone, and is looked at there
         if self.checkpoint is not None and not self.checkpoint.is_file():
             raise FileNotFoundError(f"--ckpt_path {self.checkpoint}: there is no such file")
         if self.checkpoint is not None and not zipfile.is_zipfile(self.checkpoint):
@@ -123,7 +128,7 @@ class SegCLI(LightningCLI):
         """Build data, task and trainer; note beforehand what is typed by hand, for links override it."""
         self.typed = typed_facts(self.config[self.config.subcommand], LINKS)
         # weights that a checkpoint is about to replace are neither read nor downloaded
-        with without_weights() if self.checkpoint else nullcontext():
+        with without_weights() if self.checkpoint else nullcontext(), jobs.one_of_each_machine_first(self.job):
             super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
@@ -139,7 +144,7 @@ class SegCLI(LightningCLI):
             if not config.fast_dev_run and config.enable_progress_bar is False:
                 self.trainer_defaults = {}
             return super().instantiate_trainer(logger=False, enable_checkpointing=False, **kwargs)
-        self.run = (self.checkpoint and runs.run_of(self.checkpoint)) or runs.new_run(self.root, self.name)
+        self.run = runs.run_folder(self.checkpoint, self.root, self.name, self.job)
         folder = self.run / "checkpoints"
         callbacks = [
             *([] if config.enable_progress_bar is False else [progress()]),
@@ -160,8 +165,7 @@ class SegCLI(LightningCLI):
             yield
         except BaseException:
             if self.run is not None:
-                with suppress(OSError):  # not empty: something was written, and stays
-                    self.run.rmdir()
+                runs.forget(self.run)
             raise
 
     def loggers(self, given: Any) -> list[Logger]:
@@ -212,9 +216,11 @@ class SegCLI(LightningCLI):
         best, last = (self.run / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
         tested = best if best.exists() else last
         try:
-            if tested.exists():
-                # loaded here, not by the Trainer: a callback that averages weights would put its own in their place
-                self.model.load_state_dict(torch.load(tested, map_location="cpu", weights_only=True)["state_dict"])
+            if self.trainer.strategy.broadcast(tested.exists()):
+                # loaded here, not by the Trainer: a callback that averages weights would put its own in their place.
+                # The test begins with the first process's weights in all: others may lie on machines without the file
+                if tested.exists():
+                    self.model.load_state_dict(torch.load(tested, map_location="cpu", weights_only=True)["state_dict"])
                 self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
         finally:
             if self.trainer.is_global_zero:

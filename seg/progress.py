@@ -56,8 +56,8 @@ class PlainProgress(ProgressBar):
             return
         self.printed_step = step
         total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
-        # Lightning divides the loss that it hands on by the batches that are accumulated
-        loss = (outputs["loss"] if isinstance(outputs, dict) else outputs) * trainer.accumulate_grad_batches
+        # what is logged is the mean over processes and accumulated batches; what is handed on is this batch's share
+        loss = trainer.callback_metrics.get("train/loss", outputs["loss"] if isinstance(outputs, dict) else outputs)
         self.say(
             f"epoch {trainer.current_epoch + 1}" + (f"/{total}" if total else ""),
             f"step {step}",

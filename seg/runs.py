@@ -2,10 +2,16 @@
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
+
+from seg import jobs
+from seg.files import replacing
 
 ENVIRONMENT = "SEG_RUN_FOLDER"
 """Carries the folder from the first process of a run to the others that it starts."""
+MARK = "job"
+"""The file in a run folder that names the job which trains there; only jobs that something may start again have one."""
 
 
 def run_name(config: str | Path | None) -> str:
@@ -25,8 +31,6 @@ def new_run(root: Path, name: str) -> Path:
         PermissionError: the folder can't be made; the cure is named.
 
     """
-    if (given := os.environ.get(ENVIRONMENT)) and os.environ.get("LOCAL_RANK", "0") != "0":
-        return Path(given)
     parent = root / name
     try:
         parent.mkdir(parents=True, exist_ok=True)
@@ -43,25 +47,85 @@ def new_run(root: Path, name: str) -> Path:
             f"cannot make a run folder in {parent}: {error.strerror or error}; "
             "choose another place with --trainer.default_root_dir"
         ) from error
-    folder = parent / f"version_{number}"
-    os.environ[ENVIRONMENT] = str(folder)
-    return folder
+    return parent / f"version_{number}"
 
 
-def last_checkpoint(root: Path, name: str) -> Path:
-    """Return the `last.ckpt` of the newest run of an experiment.
+def run_folder(checkpoint: Path | None, root: Path, name: str, job: jobs.Job | None = None) -> Path:
+    """Return the folder of the coming run, the same in all of its processes.
+
+    That of the checkpoint it resumes from, of the job's attempt before this one, or a new one.
+
+    Args:
+        checkpoint: what is resumed from, if anything.
+        root: of all runs.
+        name: of the experiment.
+        job: of which this process is a part, if any; its first process decides.
+
+    """
+    if (given := os.environ.get(ENVIRONMENT)) and os.environ.get("LOCAL_RANK", "0") != "0":
+        return Path(given)
+
+    def decide() -> str:
+        folder = (checkpoint and run_of(checkpoint)) or attempt(root, name, job) or new_run(root, name)
+        if job is not None and job.identity:
+            with replacing(folder / MARK) as temporary:
+                temporary.write_text(job.identity, encoding="utf-8")
+        return str(folder)
+
+    folder = os.environ[ENVIRONMENT] = jobs.agree(job, "run folder", decide)
+    return Path(folder)
+
+
+def forget(folder: Path) -> None:
+    """Remove a run folder into which nothing has been written, its mark aside."""
+    with suppress(OSError):
+        if {path.name for path in folder.iterdir()} <= {MARK}:
+            (folder / MARK).unlink(missing_ok=True)
+            folder.rmdir()
+
+
+def attempt(root: Path, name: str, job: jobs.Job | None) -> Path | None:
+    """Return the run folder in which a job was training before it was started again, if it was."""
+    if job is None or not job.restarts:
+        return None
+    marks = [mark for mark in (root / name).glob(f"version_*/{MARK}") if mark.read_text("utf-8") == job.identity]
+    return max(marks, key=lambda mark: mark.stat().st_mtime).parent if marks else None
+
+
+def asked_for(given: str | None, root: Path, name: str, job: jobs.Job | None = None) -> str | None:
+    """Return the checkpoint that a job started again goes on from, its own `last.ckpt`, else what is given."""
+
+    def decide() -> str:
+        folder = attempt(root, name, job)
+        last = folder / "checkpoints" / "last.ckpt" if folder else None
+        if last is None or not last.is_file():
+            return ""
+        print(f"the job was started again: going on from {last}", flush=True)
+        return str(last)
+
+    return (jobs.agree(job, "attempt", decide) if job is not None and job.restarts else "") or given
+
+
+def last_checkpoint(root: Path, name: str, job: jobs.Job | None = None) -> Path:
+    """Return the `last.ckpt` of the newest run of an experiment, the same in all processes of a job.
 
     Raises:
         FileNotFoundError: no run of that name has one.
 
     """
-    found = sorted((root / name).glob("*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
+
+    def newest() -> str:
+        return str(
+            max((root / name).glob("*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime, default="")
+        )
+
+    found = jobs.agree(job, "last checkpoint", newest)
     if not found:
         raise FileNotFoundError(
             f"--ckpt_path last: no run of '{name}' has a checkpoint, looked for {root / name}/*/checkpoints/last.ckpt; "
             "leave --ckpt_path out to start one"
         )
-    return found[-1]
+    return Path(found)
 
 
 def run_of(checkpoint: Path) -> Path | None:

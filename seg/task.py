@@ -9,7 +9,7 @@ from pytorch_lightning import Callback, LightningModule
 from pytorch_lightning.cli import OptimizerCallable
 from torch import Tensor, nn
 
-from seg import optimisation, schedules
+from seg import apple, optimisation, schedules
 from seg.entry import checked_entry, entry, restore_generators
 from seg.evaluation import Evaluation, MetricCallable
 from seg.labels import largest_class
@@ -19,6 +19,7 @@ from seg.mixing import Mixing
 from seg.models.blocks import upsample
 from seg.models.weights import without_weights
 from seg.normalize import Normalize
+from seg.pixel_mean import StepMean
 from seg.progress import say
 
 
@@ -36,7 +37,7 @@ class SegmentationTask(LightningModule):
         layer_decay: factor on the rate of each layer of the encoder, from its end towards the image, such as 0.9.
         lr_reference_batch: images a step that the learning rate is meant for; with another number (batch × accumulated
             batches × processes) it grows or shrinks in proportion. Not scaled where not given.
-        channels_last: keep the network and the images in the channels-last layout.
+        channels_last: keep the network and the images in the channels-last layout; not on Apple's GPUs (`seg.apple`).
         compile: train the network compiled by torch.compile; its checkpoints are the same as those of any other.
         auxiliary_weight: factor on the loss of each auxiliary head that the network has (deep supervision).
         class_names: names in the order of their index; the data module knows them.
@@ -105,6 +106,7 @@ class SegmentationTask(LightningModule):
         self.resize = resize
         self.net = net
         self.loss = loss if loss is not None else CrossEntropy()
+        self.step_mean = StepMean(self.loss)
         self.build_optimizer: OptimizerCallable = optimizer or optimisation.default_optimizer
         self.schedule = schedule or schedules.Constant()
         self.mixing = mixing
@@ -127,11 +129,19 @@ class SegmentationTask(LightningModule):
             if hasattr(module, "ignore_index"):
                 setattr(module, "ignore_index", self.ignore_index)  # noqa: B010 (mypy takes it for a submodule)
 
+    def _apply(self, *args: Any, **options: Any) -> Self:
+        """Move the task to another device, its network in the layout that the device can do with."""
+        super()._apply(*args, **options)  # type: ignore[no-untyped-call]
+        apple.plain_layout(self.net)
+        return self
+
     # -- images to logits ---------------------------------------------------------------------------------------------
 
     def normalize(self, images: Tensor) -> Tensor:
         """Return images (B, N, H, W) of raw pixel values as the network wants them, see `Normalize`."""
-        if self.channels_last:
+        if apple.careful(images.device):
+            images = images.contiguous()
+        elif self.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         normalized: Tensor = self.pixels(images)
         return normalized
@@ -158,9 +168,9 @@ class SegmentationTask(LightningModule):
         training = stage == "train"
         logged: dict[str, Any] = {"on_step": training, "on_epoch": not training}
         logged |= {"batch_size": len(target), "sync_dist": True}
-        self.log(f"{stage}/loss", loss, **logged)
-        for name, term in terms.items():
-            self.log(f"{stage}/loss/{name}", term, **logged)
+        losses = {"loss": loss, **{f"loss/{name}": term for name, term in terms.items()}}
+        for name, value in (self.step_mean.add(losses) if training else losses).items():
+            self.log(f"{stage}/{name}", value, **logged)
         return loss, outputs[0]
 
     def batch_loss(self, logits: Tensor, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -186,7 +196,9 @@ class SegmentationTask(LightningModule):
             # from numbers that name the batch, so that a resumed run draws what the uninterrupted one drew
             seed = (torch.initial_seed(), self.current_epoch, batch_idx, self.global_rank)
             batch = self.mixing(batch, np.random.default_rng(seed))
-        return self.shared_step(batch, "train")[0]
+        with self.step_mean.batch():
+            loss, _ = self.shared_step(batch, "train")
+        return self.step_mean.weighted(loss)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Count one validation batch; returns its predicted labels (B, H, W) for the callbacks that draw them."""
@@ -255,8 +267,13 @@ class SegmentationTask(LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Log the learning rates that the coming step is made with."""
+        self.step_mean.begin(batch_idx, self.trainer.accumulate_grad_batches)
         for name, group in self.logged_rates.items():
             self.log(name, self.trainer.optimizers[0].param_groups[group]["lr"], rank_zero_only=True)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Bring the gradients of several batches to the scale of their pixels' mean, before they are clipped."""
+        self.step_mean.rescale(self.parameters())
 
     # -- what a checkpoint holds --------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Lightning's Trainer with three additions: automatic precision, automatic SyncBN, a time limit for training alone."""
+"""Lightning's Trainer with additions: automatic precision and SyncBN, TF32, a time limit for training alone."""
 
 import ctypes
 import time
@@ -14,8 +14,10 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins import CheckpointIO
 from pytorch_lightning.plugins.layer_sync import LayerSync, TorchSyncBatchNorm
 from pytorch_lightning.trainer.states import RunningStage
+from torch import distributed
 from torch.nn import Module
 
+from seg import jobs
 from seg.checkpoints import AtomicCheckpointIO
 from seg.validation import ValidateEvery
 
@@ -29,7 +31,8 @@ class Trainer(pl.Trainer):
 
     Args:
         precision: number format of the computation; `auto` takes bf16-mixed where the hardware has it (CPUs too),
-            16-mixed on older GPUs, 32 elsewhere.
+            16-mixed on older GPUs, 32 elsewhere. The first process of a job decides for all.
+        tf32: let GPUs round the factors of float32 products to 10 bits of mantissa, which is several times faster.
         sync_batchnorm: share batch statistics between processes; `auto` does so for several GPU processes only.
         max_time: stop after this time of training, validation not counted: DD:HH:MM:SS.
         val_every_n_steps: validate every so many optimiser steps and after the last one, instead of after epochs.
@@ -47,6 +50,7 @@ class Trainer(pl.Trainer):
         self,
         *,
         precision: Precision | int = "auto",
+        tf32: bool = True,
         sync_batchnorm: bool | Literal["auto"] = "auto",
         max_time: str | timedelta | dict[str, int] | None = None,
         val_every_n_steps: int | None = None,
@@ -68,13 +72,16 @@ class Trainer(pl.Trainer):
             kwargs = ValidateEvery.settings(kwargs, val_every_n_steps)
         plugins = [] if plugins is None else list(plugins) if isinstance(plugins, list | tuple) else [plugins]
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
-            plugins.append(AtomicCheckpointIO())
+            plugins.append(SharedCheckpointIO())
+        resolved: Precision | int | str = precision
+        if precision == "auto":  # machines may differ, and would wait for each other's tensors of another type
+            resolved = jobs.agree(jobs.current(num_nodes), "precision", lambda: resolve_precision(accelerator))
         # SyncBatchNorm refuses CPU tensors, so that only several GPUs can ask for it
         synced = several_gpus(accelerator, devices, num_nodes) if sync_batchnorm == "auto" else sync_batchnorm
         if synced and not any(isinstance(plugin, LayerSync) for plugin in plugins):
             plugins.append(SyncBatchNorm())
         super().__init__(
-            precision=resolve_precision(accelerator) if precision == "auto" else precision,  # type: ignore[arg-type]
+            precision=resolved,  # type: ignore[arg-type]
             sync_batchnorm=synced,
             devices=devices,
             num_nodes=num_nodes,
@@ -85,8 +92,30 @@ class Trainer(pl.Trainer):
             use_distributed_sampler=use_distributed_sampler,
             **kwargs,
         )
+        if self.strategy.root_device.type == "cuda":
+            use_tf32(tf32)
         if self.strategy.root_device.type == "cpu":
             keep_freed_memory()
+
+
+class SharedCheckpointIO(AtomicCheckpointIO):
+    """Load a checkpoint that lies on the first process's machine alone, when others need it as well."""
+
+    def load_checkpoint(self, path: str | Path, *args: Any, **options: Any) -> dict[str, Any]:
+        """Return a checkpoint; all processes ask for the same one at the same time, as they do before training."""
+        held: dict[str, Any] | None = None
+        if not distributed.is_available() or not distributed.is_initialized() or "://" in str(path):
+            return super().load_checkpoint(path, *args, **options)
+        there: list[bool] = [False] * distributed.get_world_size()
+        distributed.all_gather_object(there, Path(path).is_file())
+        if there[distributed.get_rank()]:
+            held = super().load_checkpoint(path, *args, **options)
+        if all(there) or not there[0]:  # without it in the first process none can be trained from: the usual error
+            return held if held is not None else super().load_checkpoint(path, *args, **options)
+        sent = [held]
+        distributed.broadcast_object_list(sent, src=0)
+        assert sent[0] is not None
+        return sent[0]
 
 
 class SyncBatchNorm(TorchSyncBatchNorm):
@@ -113,6 +142,12 @@ def keep_freed_memory() -> None:
         library.mallopt(trim_threshold, (1 << 31) - 1)
     except (OSError, AttributeError):
         return
+
+
+def use_tf32(wanted: bool) -> None:
+    """Turn TF32 on or off, in products of matrices and in convolutions."""
+    torch.set_float32_matmul_precision("high" if wanted else "highest")
+    torch.backends.cudnn.conv.fp32_precision = "tf32" if wanted else "ieee"  # type: ignore[attr-defined]
 
 
 def several_gpus(accelerator: str, devices: list[int] | str | int, num_nodes: int) -> bool:

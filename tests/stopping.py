@@ -27,3 +27,15 @@ class PressCtrlC(Callback):
         if trainer.global_step == self.step - 1 and not self.pressed:
             self.pressed = True
             os.kill(os.getpid(), signal.SIGINT)
+
+
+class KillWorker(Callback):
+    """Kill the second process of a job after so many optimiser steps, the first time that torchrun starts it."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer, *args) -> None:
+        first_time = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
+        if first_time and trainer.global_rank == 1 and trainer.global_step == self.step:
+            os.kill(os.getpid(), signal.SIGKILL)

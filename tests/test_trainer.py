@@ -1,4 +1,5 @@
 import time
+import warnings
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -6,6 +7,7 @@ import pytest
 import torch
 from pytorch_lightning.callbacks import Timer
 
+from seg import jobs
 from seg import trainer as trainers
 from seg.checkpoints import AtomicCheckpointIO
 from seg.models import SMP
@@ -45,6 +47,28 @@ def test_the_trainer_takes_what_auto_resolves_to_and_what_is_given(monkeypatch):
     monkeypatch.setattr(trainers, "resolve_precision", lambda accelerator: "bf16-mixed")
     assert Trainer(accelerator="cpu", logger=False).precision == "bf16-mixed"
     assert Trainer(accelerator="cpu", logger=False, precision="32").precision == "32-true"
+
+
+@pytest.mark.parametrize(("wanted", "products", "convolutions"), [(True, "high", "tf32"), (False, "highest", "ieee")])
+def test_tf32_is_one_switch_for_products_and_convolutions_and_warns_of_nothing(wanted, products, convolutions):
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.conv.fp32_precision
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            trainers.use_tf32(wanted)
+        assert torch.get_float32_matmul_precision() == products
+        assert torch.backends.cudnn.conv.fp32_precision == convolutions
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.conv.fp32_precision = before[1]
+
+
+def test_the_first_process_of_a_job_chooses_the_precision_of_all(monkeypatch):
+    job = jobs.Job(1, 0, 1, 2, "", 0, "", 0)
+    monkeypatch.setattr(jobs, "current", lambda num_nodes: job)
+    monkeypatch.setattr(jobs, "agree", lambda asked, what, decide: "bf16-mixed" if asked == job else "32")
+    monkeypatch.setattr(trainers, "resolve_precision", lambda accelerator: "32")
+    assert Trainer(accelerator="cpu", logger=False).precision == "bf16-mixed"
 
 
 def test_checkpoints_are_written_atomically_unless_another_writer_is_given():
@@ -108,6 +132,12 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one_whole(tmp_path):
         (("gpu", [3], 1), False),
         (("gpu", "0,1", 1), True),
         (("auto", "-1", 1), True),
+        (("auto", -1, 1), True),
+        (("gpu", "0,", 1), False),
+        (("gpu", [0, 1], 1), True),
+        (("gpu", "1", 2), True),
+        (("mps", 2, 1), False),
+        (("auto", "auto", 2), True),
     ],
 )
 def test_batch_statistics_are_shared_by_several_gpu_processes_only(monkeypatch, settings, expected):

@@ -3,7 +3,8 @@
 import logging
 import os
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -11,6 +12,7 @@ from typing import Any, ClassVar, Literal
 import albumentations as A
 import numpy as np
 import pytorch_lightning as pl
+from torch import distributed
 from torch.utils.data import DataLoader
 
 from seg.data.augment import Augment
@@ -198,13 +200,15 @@ class SegmentationData(PixelFacts, pl.LightningDataModule):
         needed = {"fit": ["train", "val", test], "validate": ["val"], "test": [test]}.get(stage, [])
         if stage == "test" and test != "test":
             logger.warning("%s has no test split with masks: test reads val", self.root)
-        for split in needed:
-            if split not in self.datasets:
-                self.datasets[split] = self._dataset(split)
+        with self._one_of_each_machine_first():
+            for split in needed:
+                if split not in self.datasets:
+                    self.datasets[split] = self._dataset(split)
 
     def pixel_counts(self) -> tuple[list[int], list[int]]:
         """Return for each class its pixels in the training split, and those of the images that contain it."""
-        return pixel_counts(self.datasets["train"].pairs, self.labels, self._reader(), self.root)
+        with self._one_of_each_machine_first():
+            return pixel_counts(self.datasets["train"].pairs, self.labels, self._reader(), self.root)
 
     def _class_counts(self, pairs: Sequence[Pair]) -> np.ndarray:
         """Return the pixels of each class, 255 not counted, in each of some files: (files, classes)."""
@@ -214,7 +218,8 @@ class SegmentationData(PixelFacts, pl.LightningDataModule):
         """Return shuffled, augmented batches; the incomplete last one is left out unless it is the only one."""
         dataset = self.datasets["train"]
         balanced = self.sampling.images == "balanced"
-        weights = balanced_weights(self._class_counts(dataset.pairs)) if balanced else None
+        with self._one_of_each_machine_first():
+            weights = balanced_weights(self._class_counts(dataset.pairs)) if balanced else None
         order = TrainingOrder(len(dataset), self.seed, *self._rank(), self.sampling.repeat, weights)
         return TrainingLoader(
             dataset,
@@ -251,6 +256,18 @@ class SegmentationData(PixelFacts, pl.LightningDataModule):
     def _batches_done(self) -> int:
         """Return the batches of the current epoch that a resumed run has behind it, 0 at the start of any other."""
         return self.trainer.fit_loop.epoch_loop.batch_progress.current.ready if self.trainer is not None else 0
+
+    @contextmanager
+    def _one_of_each_machine_first(self) -> Iterator[None]:
+        """Let one process of each machine count and extract; the others then find what it has left beside the data."""
+        trainer = self.trainer if distributed.is_available() and distributed.is_initialized() else None
+        if trainer is not None and trainer.local_rank:
+            trainer.strategy.barrier()
+        try:
+            yield
+        finally:
+            if trainer is not None and not trainer.local_rank:
+                trainer.strategy.barrier()
 
     def _rank(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)

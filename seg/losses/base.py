@@ -12,6 +12,9 @@ class Loss(nn.Module):
 
     """
 
+    is_pixel_mean = False
+    """Whether it is a single mean over pixels, which `seg.pixel_mean` makes exact over processes and batches."""
+
     def __init__(self, ignore_index: int = 255) -> None:
         super().__init__()
         self.ignore_index = ignore_index

@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from seg import apple
 from seg.losses.base import Loss
 from seg.losses.region import mean_of_classes
 
@@ -61,7 +62,7 @@ def _slopes(probability: Tensor, is_class: Tensor, valid: Tensor) -> Tensor:
     errors = torch.where(is_class, 1 - probability, probability).masked_fill_(~valid, -1.0)
     order = errors.argsort(descending=True)
     # float64: beyond 2 ** 24 pixels float32 cannot count.
-    wide = torch.float32 if errors.device.type == "mps" else torch.float64
+    wide = apple.widest(errors.device)
     found = is_class[order].to(wide).cumsum(0)
     seen = torch.arange(1, len(order) + 1, dtype=wide, device=order.device)
     pixels = found[-1:]

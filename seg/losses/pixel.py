@@ -2,19 +2,23 @@
 
 from collections.abc import Sequence
 from math import log
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seg import apple
 from seg.losses.balance import BALANCES, balance
 from seg.losses.base import Loss
+from seg.pixel_mean import denominator
 
 
 class ClassWeighted(Loss):
     """Keep a weight for each class, given as a list or computed from the training split's pixel counts.
 
-    A weighted mean divides by the sum of the weights of its pixels, as torch's does.
+    A weighted mean divides by the sum of the weights of its pixels, as torch's does; in the training of several
+    processes by that of all processes' pixels (see `seg.pixel_mean`).
 
     Args:
         class_weights: a weight ≥ 0 for each class, one of BALANCES (see `balance`), or null for equal weights.
@@ -23,6 +27,7 @@ class ClassWeighted(Loss):
     """
 
     class_weights: Tensor | None
+    is_pixel_mean = True
 
     def __init__(self, class_weights: Sequence[float] | str | None, ignore_index: int, setting: str) -> None:
         super().__init__(ignore_index)
@@ -84,9 +89,8 @@ class ClassWeighted(Loss):
     def mean(self, losses: Tensor, target: Tensor, weights: Tensor | None, kept: Tensor) -> Tensor:
         """Divide the sum of weighted pixel losses (B, H, W) by the sum of the weights of the pixels `kept`."""
         if weights is None:
-            return losses.sum() / kept.sum().clamp(min=1)
-        total = (weights[torch.where(kept, target, 0)] * kept).sum()
-        return losses.sum() / torch.where(total > 0, total, 1.0)
+            return losses.sum() / denominator(kept.sum())
+        return losses.sum() / denominator((weights[torch.where(kept, target, 0)] * kept).sum())
 
 
 class CrossEntropy(ClassWeighted):
@@ -98,7 +102,8 @@ class CrossEntropy(ClassWeighted):
         label_smoothing: share of the target spread evenly over all classes, 0 ≤ share < 1 (Szegedy et al. 2016).
         hard_below: online hard example mining: only pixels whose class has a probability below this count (0.7 is
             usual); null for all pixels.
-        min_hard: with `hard_below`, at least this many pixels an image (the hardest of the batch) count.
+        min_hard: with `hard_below`, at least this many pixels an image (the hardest of the batch) count. Each process
+            chooses among its own.
         ignore_index: the label of pixels that add neither loss nor gradient.
 
     Raises:
@@ -132,19 +137,12 @@ class CrossEntropy(ClassWeighted):
         if self.hard_below is not None:
             kept = kept & self._hard(logits.detach(), target, self.hard_below)
             target = torch.where(kept, target, self.ignore_index)
-        losses = F.cross_entropy(
-            logits,
-            target,
-            weights,
-            ignore_index=self.ignore_index,
-            reduction="none",
-            label_smoothing=self.label_smoothing,
-        )
+        losses = pixel_losses(logits, target, self.ignore_index, weights, self.label_smoothing)
         return self.mean(losses, target, weights, kept)
 
     def _hard(self, logits: Tensor, target: Tensor, below: float) -> Tensor:
         """Return which pixels are hard (B, H, W); without looking at values, so that a GPU is not waited for."""
-        losses = F.cross_entropy(logits, target, ignore_index=self.ignore_index, reduction="none")
+        losses = pixel_losses(logits, target, self.ignore_index)
         count = min(self.min_hard * len(logits), losses.numel())
         # The count-th largest; topk, since kthvalue has no deterministic CUDA kernel.
         hardest = losses.flatten().topk(count, sorted=False).values.min()
@@ -176,7 +174,7 @@ class Focal(ClassWeighted):
     def compute(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the loss of checked float32 or float64 logits and int64 labels."""
         weights = self.weights_for(logits)
-        losses = F.cross_entropy(logits, target, ignore_index=self.ignore_index, reduction="none")
+        losses = pixel_losses(logits, target, self.ignore_index)
         # 1 − p without cancellation; the floor keeps the derivative of 0 ** gamma finite for gamma < 1.
         wrong = (-torch.expm1(-losses)).clamp(min=torch.finfo(losses.dtype).tiny)
         losses = wrong**self.gamma * losses
@@ -184,3 +182,16 @@ class Focal(ClassWeighted):
         if weights is not None:
             losses = losses * weights[torch.where(kept, target, 0)]
         return self.mean(losses, target, weights, kept)
+
+
+def pixel_losses(
+    logits: Tensor, target: Tensor, ignore_index: int, weights: Tensor | None = None, label_smoothing: float = 0.0
+) -> Tensor:
+    """Return the cross-entropy of every pixel (B, H, W), 0 where it is ignored, of logits (B, C, H, W) and labels."""
+    if not apple.careful(logits.device):
+        options: dict[str, Any] = {"ignore_index": ignore_index, "label_smoothing": label_smoothing}
+        return F.cross_entropy(logits, target, weights, reduction="none", **options)
+    kept = target != ignore_index
+    labels = torch.where(kept, target, 0)
+    losses = F.cross_entropy(logits, labels, weights, reduction="none", label_smoothing=label_smoothing)
+    return torch.where(kept, losses, 0.0)

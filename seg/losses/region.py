@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from seg import apple
 from seg.losses.base import Loss
 
 
@@ -151,14 +152,14 @@ class _SoftCounts(torch.autograd.Function):
         probabilities = logits.softmax(1).mul_(valid.unsqueeze(1))  # ignored pixels are 0 from here on, gradients too
 
         # Millions of terms go into one sum each: float64, where the device has it, keeps all digits of float32.
-        wide = torch.float32 if logits.device.type == "mps" else torch.float64
+        wide = apple.widest(logits.device)
         hits = probabilities.gather(1, labels.unsqueeze(1)).flatten(1).to(wide)
-        counts = torch.zeros(2, batch, classes, dtype=wide, device=logits.device)
-        counts[0].scatter_add_(1, labels.flatten(1), hits)
-        counts[1].scatter_add_(1, labels.flatten(1), valid.flatten(1).to(wide))
+        correct, truth = (torch.zeros(batch, classes, dtype=wide, device=logits.device) for _ in range(2))
+        correct.scatter_add_(1, labels.flatten(1), hits)
+        truth.scatter_add_(1, labels.flatten(1), valid.flatten(1).to(wide))
 
         ctx.save_for_backward(probabilities, labels)
-        correct, truth = counts.to(logits.dtype)
+        correct, truth = correct.to(logits.dtype), truth.to(logits.dtype)
         ctx.mark_non_differentiable(truth)
         return correct, probabilities.sum((2, 3)), truth
 

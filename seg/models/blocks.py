@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seg import apple
+
 SMALLEST_SIZE = 32
 """The smallest height and width, in pixels, that every network of the project takes."""
 
@@ -23,7 +25,7 @@ class BatchNorm2d(nn.BatchNorm2d):
         """Return the normalised (B, C, H, W) maps."""
         if self.training and x.size(0) * x.size(2) * x.size(3) == 1:
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
-        return super().forward(x)
+        return super().forward(x.contiguous() if apple.careful(x.device) else x)
 
 
 class InstanceNorm2d(nn.InstanceNorm2d):

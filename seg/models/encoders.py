@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from seg.apple import AdaptiveAveragePool
 from seg.models.blocks import BatchNorm2d
 from seg.models.weights import adapt_channels, fill, read_weights, weights_wanted
 
@@ -59,9 +60,13 @@ class Pretrained:
 
         from seg.models.timm_norms import BatchNormAct2d
 
-        alike = {nn.BatchNorm2d: BatchNorm2d, timm.layers.BatchNormAct2d: BatchNormAct2d}
+        alike = {
+            nn.BatchNorm2d: BatchNorm2d,
+            timm.layers.BatchNormAct2d: BatchNormAct2d,
+            nn.AdaptiveAvgPool2d: AdaptiveAveragePool,
+        }
         for module in built.modules():
-            # the same layers but for single values, with the same state
+            # the same layers but for single values and for Apple's GPUs, with the same state
             module.__class__ = alike.get(type(module), type(module))
         return built
 

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seg import apple
+
 
 class MaxPool(nn.Module):
     """Halve maps by 2×2 max pooling and tell where in the map each maximum was."""
@@ -26,7 +28,8 @@ class MaxUnpool(nn.Module):
         batch, channels, (height, width) = x.shape[0], x.shape[1], size
         values, places = (t.permute(0, 2, 3, 1).flatten(1, 2) for t in (x, indices))  # (B, h · w, C)
         empty = x.new_zeros(batch, height * width, channels)
-        return empty.scatter(1, places, values).view(batch, height, width, channels).permute(0, 3, 1, 2)
+        maps = empty.scatter(1, places, values).view(batch, height, width, channels).permute(0, 3, 1, 2)
+        return maps.contiguous() if apple.careful(x.device) else maps
 
 
 @torch.no_grad()

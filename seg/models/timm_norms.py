@@ -4,6 +4,8 @@ import timm.layers
 import torch.nn.functional as F
 from torch import Tensor
 
+from seg import apple
+
 
 class BatchNormAct2d(timm.layers.BatchNormAct2d):  # type: ignore[misc]
     """Normalise by batch statistics, or by the running ones where a channel has one value only, then activate."""
@@ -14,4 +16,4 @@ class BatchNormAct2d(timm.layers.BatchNormAct2d):  # type: ignore[misc]
             x = F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
             activated: Tensor = self.act(self.drop(x))
             return activated
-        return super().forward(x)  # type: ignore[no-any-return]
+        return super().forward(x.contiguous() if apple.careful(x.device) else x)  # type: ignore[no-any-return]
