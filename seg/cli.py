@@ -17,12 +17,13 @@ from pytorch_lightning.trainer.states import TrainerStatus
 
 from seg import metrics, runs
 from seg.arguments import Parser, configs_in, expand, refuse_contradictions, typed_facts
-from seg.callbacks import Examples, Records, draw_curves
+from seg.callbacks import Examples, Records, draw_curves, record, run_loggers
 from seg.checkpoints import LastCheckpoint, best_checkpoint
 from seg.doctor.quick import QuickCheck
 from seg.errors import quiet, told
 from seg.files import replacing
-from seg.loggers import CSV, WandB
+from seg.gallery import Gallery
+from seg.loggers import CSV, RunLogger
 from seg.models.weights import without_weights
 from seg.progress import progress
 from seg.task import SegmentationTask
@@ -56,6 +57,7 @@ class SaveConfig(SaveConfigCallback):
         path = Path(trainer.loggers[0].save_dir or ".") / "config.yaml"
         with replacing(path) as temporary:
             self.parser.save(self.config, str(temporary), skip_none=False, overwrite=True, multifile=False)
+        record(trainer, path)
 
     def save_config(self, trainer: AnyTrainer, pl_module: LightningModule, stage: str) -> None:
         """Do nothing at set-up, see `on_train_start`."""
@@ -144,8 +146,9 @@ class SegCLI(LightningCLI):
         callbacks = [
             *([] if config.enable_progress_bar is False else [progress()]),
             QuickCheck(),
-            Records(self.run),
+            Records(),
             Examples(self.run / "examples"),
+            Gallery(self.run),
             best_checkpoint(folder),
             LastCheckpoint(folder),
         ]
@@ -170,7 +173,7 @@ class SegCLI(LightningCLI):
         self.csv = CSV(self.run)
         others = list(given) if isinstance(given, list | tuple) else [given] if isinstance(given, Logger) else []
         for logger in others:
-            if isinstance(logger, WandB):
+            if isinstance(logger, RunLogger):
                 logger.place(self.run)
         return [self.csv, *others]
 
@@ -219,6 +222,8 @@ class SegCLI(LightningCLI):
         finally:
             if self.trainer.is_global_zero:
                 self.close(tested)
+                for logger in run_loggers(self.trainer):
+                    logger.close()
 
     def close(self, tested: Path) -> None:
         """Draw the curves and print the scores and where everything lies."""

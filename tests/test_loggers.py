@@ -3,7 +3,8 @@ import sys
 
 import pytest
 
-from seg.loggers import CSV, has_credentials
+from seg.loggers import CSV
+from seg.loggers.wandb import has_credentials
 from tests.command import run, write_config
 
 
@@ -31,7 +32,7 @@ def test_reopening_appends_and_drops_the_rows_that_a_resumed_run_makes_again(tmp
         logger.log_metrics({"train/loss": float(step)}, step=step)
     logger.finalize("failed")
     again = CSV(tmp_path)
-    again.rewind(3)
+    again.begin(3)
     again.log_metrics({"train/loss": 30.0}, step=3)
     again.finalize("success")
     assert [(row["step"], row["train/loss"]) for row in rows(again.path)] == [
