@@ -94,7 +94,7 @@ class WandB(RunLogger):
                 "dir": str(self.folder),
                 "id": noted.read_text(encoding="utf-8").strip() if noted.is_file() else None,
                 "resume": "allow",
-                "settings": wandb.Settings(init_timeout=PATIENCE),
+                "settings": wandb.Settings(init_timeout=PATIENCE, quiet=True),
             }
             run = self._opened(wandb, options)
             self.owned = True
