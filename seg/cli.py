@@ -25,6 +25,7 @@ from seg.files import replacing
 from seg.gallery import Gallery
 from seg.loggers import CSV, RunLogger
 from seg.models.weights import without_weights
+from seg.output import HELP, outcome, taken
 from seg.progress import progress
 from seg.task import SegmentationTask
 from seg.trainer import Trainer
@@ -94,6 +95,7 @@ class SegCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Link what the data module knows to the model."""
+        parser.epilog = HELP
         for source, target in LINKS.items():
             parser.link_arguments(source, target, apply_on="instantiate")
 
@@ -268,4 +270,12 @@ def main(args: list[str] | None = None, default: str = "") -> None:
     quiet()
     if os.environ.get("LOCAL_RANK", "0") == "0":
         os.environ.pop(runs.ENVIRONMENT, None)
-    told(lambda: SegCLI(default, args))
+    argv, output = taken(sys.argv[1:] if args is None else args)
+
+    def run() -> None:
+        with output.directed():
+            cli = SegCLI(default, argv)
+        if cli.trainer.is_global_zero:
+            output.finish(str(cli.subcommand), outcome(cli))
+
+    told(run)
