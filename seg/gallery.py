@@ -57,13 +57,13 @@ class Gallery(Callback):
         self.counts: list[ImageCounts] = []
         self.samples: dict[str, Any] = {}
         self.started, self.spent, self.last = time.monotonic(), 0.0, 0.0
-        self.drawn = False
+        self.drawn, self.drawn_once = False, False
 
     # -- while training -----------------------------------------------------------------------------------------------
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take over the choice of a run that is resumed."""
-        self.started, self.spent, self.last = time.monotonic(), 0.0, 0.0
+        self.started, self.spent, self.last, self.drawn_once = time.monotonic(), 0.0, 0.0, False
         if self.path.is_file():
             try:
                 chosen = json.loads(self.path.read_text(encoding="utf-8"))
@@ -88,20 +88,21 @@ class Gallery(Callback):
         if not self.chosen:
             self.counts += image_counts(batch["id"], outputs, batch["mask"], len(pl_module.class_names))
         if batch_idx + 1 == trainer.num_val_batches[dataloader_idx]:
-            self.drawn = self.affords(begun)
             if not self.chosen:
                 self.chosen = choose(self.counts, pl_module.class_names, self.number)
                 with replacing(self.path) as temporary:
                     temporary.write_text(json.dumps(self.chosen, indent=2, ensure_ascii=False), encoding="utf-8")
-            if self.drawn:
+            if self.affords(begun):
+                self.drawn = self.drawn_once = True
                 for role, name in self.chosen.items():
                     self.show(trainer, pl_module, f"gallery/{role}", "val", name)
-        self.last = time.monotonic() - begun
-        self.spent += self.last
+                self.last = time.monotonic() - begun
+        self.spent += time.monotonic() - begun
 
     def affords(self, now: float) -> bool:
         """Tell whether drawing once more, as long as it took last time, stays within the share of the time."""
-        return self.spent == 0 or self.share >= 1 or self.spent + self.last <= self.share * (now - self.started)
+        within = self.spent + self.last <= self.share * (now - self.started)
+        return not self.drawn_once or self.share >= 1 or within
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Draw the charts of the scores."""

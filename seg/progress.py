@@ -58,6 +58,8 @@ class Bar(TQDMProgressBar):
     def __init__(self, leave: bool = True) -> None:
         super().__init__(leave=leave)
         self.clock = Clock()
+        self.shown: dict[str, str] = {}
+        self.read_at = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin to measure."""
@@ -65,16 +67,15 @@ class Bar(TQDMProgressBar):
         self.clock.start(trainer)
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        """Return what stands at the right of the bar."""
-        known = trainer.callback_metrics
-        shown: dict[str, Any] = {
-            label: f"{float(known[name]):.4f}"
-            for label, name in (("loss", "train/loss"), ("val mIoU", "val/miou"))
-            if name in known
-        }
-        if trainer.training and (left := self.clock.left(trainer)):
-            shown["left"] = left
-        return shown
+        """Return what stands at the right of the bar, read once a second: each reading waits for a GPU."""
+        if (now := time.monotonic()) - self.read_at >= 1.0:
+            self.read_at = now
+            known = trainer.callback_metrics
+            labels = {"loss": "train/loss", "val mIoU": "val/miou"}
+            self.shown = {label: f"{float(known[name]):.4f}" for label, name in labels.items() if name in known}
+            if trainer.training and (left := self.clock.left(trainer)):
+                self.shown["left"] = left
+        return dict(self.shown)
 
 
 class PlainProgress(ProgressBar):

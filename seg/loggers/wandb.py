@@ -2,7 +2,8 @@
 
 import netrc
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -168,7 +169,8 @@ class WandB(RunLogger):
                 return None if isinstance(value, float) and value != value else value
 
             data = [[cell(value) for value in row] for row in rows]
-            run.log({key: wandb.Table(columns=list(columns), data=data, allow_mixed_types=True), STEP: step})
+            with self._staging():
+                run.log({key: wandb.Table(columns=list(columns), data=data), STEP: step})
 
         self.attempt(show)
 
@@ -180,11 +182,24 @@ class WandB(RunLogger):
 
             artifact = wandb.Artifact(f"model-{run.id}", type="model")
             # not copied aside: that file stays where it is
-            artifact.add_file(str(checkpoint), name=checkpoint.name, policy="immutable")
-            run.log_artifact(artifact, aliases=["best", "latest"])
+            with self._staging():
+                artifact.add_file(str(checkpoint), name=checkpoint.name, policy="immutable")
+                run.log_artifact(artifact, aliases=["best", "latest"])
 
         if self.log_model:
             self.attempt(send)
+
+    @contextmanager
+    def _staging(self) -> Iterator[None]:
+        """Have W&B keep what it is going to upload in the run folder: a home folder may be full, or not be shared."""
+        if "WANDB_DATA_DIR" in os.environ:
+            yield
+            return
+        os.environ["WANDB_DATA_DIR"] = str((self.folder / "wandb" / "data").resolve())
+        try:
+            yield
+        finally:
+            del os.environ["WANDB_DATA_DIR"]
 
     def close(self) -> None:
         """Finish the run, unless whoever trains has made it."""
