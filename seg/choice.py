@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from seg.loggers.csv import file_name
+from seg.metrics import count_labels
 
+IGNORE = 255
 RARE = 0.5
 """A class is rare that has less than this share of the pixels that it would have if all had the same number."""
 
@@ -59,27 +61,32 @@ def image_counts(names: Sequence[str], labels: Tensor, target: Tensor, classes: 
     Args:
         names: one an image.
         labels: predictions (B, H, W).
-        target: truth (B, H, W); values that are no class do not count, nor do their predictions.
+        target: truth (B, H, W); 255 does not count, nor do the predictions there.
         classes: number of classes C.
 
     """
+    if target.device.type == "cpu":
+        pairs = zip(labels, target, strict=True)
+        counted = [count_labels(found.flatten(), truth.flatten(), classes, IGNORE) for found, truth in pairs]
+        stacked = [torch.stack([matrix.diagonal(), matrix.sum(1), matrix.sum(0)]) for matrix in counted]
+    else:
+        stacked = list(_count_without_waiting(labels, target, classes))
+    return [ImageCounts(str(name), image) for name, image in zip(names, stacked, strict=True)]
+
+
+def _count_without_waiting(labels: Tensor, target: Tensor, classes: int) -> Tensor:
+    """Return (B, 3, C): bincount, the fast way on a CPU, would wait to learn the largest value."""
     images = len(target)
     target, labels = target.reshape(images, -1).long(), labels.reshape(images, -1).long()
     # one row of bins an image, one bin more takes what is ignored
     offset = torch.arange(images, device=target.device)[:, None] * (classes + 1)
     valid = (target >= 0) & (target < classes)
-    correct = valid & (target == labels)
     counts = []
-    for values, counted in ((target, correct), (target, valid), (labels, valid)):
-        bins = torch.where(counted, values, classes) + offset
+    for values, counted in ((target, valid & (target == labels)), (target, valid), (labels, valid)):
+        bins = (torch.where(counted, values, classes) + offset).flatten()
         zeros = torch.zeros(images * (classes + 1), dtype=torch.int64, device=target.device)
-        if target.device.type == "cpu":  # several times faster there; on a GPU it would wait
-            zeros = torch.bincount(bins.flatten(), minlength=len(zeros))
-        else:
-            zeros.scatter_add_(0, bins.flatten(), torch.ones_like(bins.flatten()))
-        counts.append(zeros.view(images, classes + 1)[:, :classes])
-    stacked = torch.stack(counts, dim=1)
-    return [ImageCounts(str(name), image) for name, image in zip(names, stacked, strict=True)]
+        counts.append(zeros.scatter_add_(0, bins, torch.ones_like(bins)).view(images, classes + 1)[:, :classes])
+    return torch.stack(counts, dim=1)
 
 
 def choose(counts: Sequence[ImageCounts], names: Sequence[str], number: int) -> dict[str, str]:

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from seg import draw
-from seg.choice import choose, image_counts
+from seg.choice import _count_without_waiting, choose, image_counts
 from seg.data import VOC, Shapes
 from seg.gallery import Gallery
 from seg.loggers import CSV, RunLogger
@@ -175,6 +175,8 @@ def test_the_pixels_of_each_image_are_counted_by_class():
         for label in range(4):
             there, said = truth == label, (found == label) & (truth != 255)
             assert count.counts[:, label].tolist() == [(there & said).sum(), there.sum(), said.sum()]
+    elsewhere = _count_without_waiting(torch.from_numpy(labels), torch.from_numpy(target), 4)
+    assert torch.equal(elsewhere, torch.stack([count.counts for count in counts])), "as a GPU counts them"
 
 
 def _image(name, truth, correct):
