@@ -38,22 +38,22 @@ class Stopwatch(Callback):
     """Take the time of the training with its validations, from the first to the last batch."""
 
     def __init__(self) -> None:
-        self.began = self.seconds = 0.0
+        self.began = self.seconds = self.cpu_began = self.cpu = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start."""
-        self.began = time.perf_counter()
+        self.began, self.cpu_began = time.perf_counter(), time.process_time()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop."""
-        self.seconds = time.perf_counter() - self.began
+        self.seconds, self.cpu = time.perf_counter() - self.began, time.process_time() - self.cpu_began
 
 
 class Inside:
     """Add up the time spent in some methods of some objects; calls within calls count once."""
 
     def __init__(self) -> None:
-        self.seconds, self.depth = 0.0, 0
+        self.seconds, self.cpu, self.depth = 0.0, 0.0, 0
 
     def watch(self, thing: Any, names: tuple[str, ...]) -> None:
         """Have the methods timed."""
@@ -62,7 +62,7 @@ class Inside:
 
     def _timed(self, method: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*arguments: Any, **options: Any) -> Any:
-            begun = time.perf_counter()
+            begun, cpu = time.perf_counter(), time.process_time()
             self.depth += 1
             try:
                 return method(*arguments, **options)
@@ -70,6 +70,7 @@ class Inside:
                 self.depth -= 1
                 if not self.depth:
                     self.seconds += time.perf_counter() - begun
+                    self.cpu += time.process_time() - cpu
 
         return timed
 
@@ -118,6 +119,7 @@ def fit(options: argparse.Namespace, folder: Path, everything: bool) -> dict[str
     )
     trainer.fit(task, data)
     found = {"training": watch.seconds, "inside": inside.seconds, "start of W&B": start}
+    found |= {"cpu": watch.cpu, "inside, cpu": inside.cpu}
     inside.seconds, begun = 0.0, time.perf_counter()
     trainer.test(task, data, verbose=False)
     found |= {"test": time.perf_counter() - begun, "inside the test": inside.seconds}
@@ -154,6 +156,8 @@ def main() -> None:
     print(f"training, everything on    {on:8.2f} s")
     print(f"ratio                      {on / off:8.3f}   target at most {TARGET}")
     print(f"inside loggers and gallery {statistics.median(shares):8.1%}   of the training with everything on")
+    cpu = [run["inside, cpu"] / run["cpu"] for run in runs[True]]
+    print(f"the same, processor time   {statistics.median(cpu):8.1%}   which other processes disturb less")
     print(f"once: start of W&B {median(True, 'start of W&B'):.2f} s, test {median(True, 'inside the test'):.2f} s")
 
 

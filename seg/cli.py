@@ -150,7 +150,7 @@ class SegCLI(LightningCLI):
             QuickCheck(),
             Records(),
             Examples(self.run / "examples"),
-            Gallery(self.run),
+            *self.gallery(config.callbacks),
             best_checkpoint(folder),
             LastCheckpoint(folder),
         ]
@@ -168,6 +168,14 @@ class SegCLI(LightningCLI):
                 with suppress(OSError):  # not empty: something was written, and stays
                     self.run.rmdir()
             raise
+
+    def gallery(self, given: Any) -> list[Gallery]:
+        """Return the gallery, unless the configuration has one of its own, which is placed in the run folder."""
+        assert self.run is not None
+        own = [callback for callback in given or [] if isinstance(callback, Gallery)]
+        for gallery in own:
+            gallery.place(self.run)
+        return [] if own else [Gallery(self.run)]
 
     def loggers(self, given: Any) -> list[Logger]:
         """Return the CSV logger and those of the configuration, placed in the run folder."""

@@ -35,7 +35,7 @@ class Gallery(Callback):
     with the lowest mean IoU of its own classes, the median one, and for each rare class the image with most of it.
 
     Args:
-        folder: the run folder; the choice is kept there.
+        folder: the run folder; the choice is kept there. The command line places it.
         number: images that are shown, and worst images of the test.
         share: drawing may take this share of the training's time; validations are left out where it would take more.
             The first is always shown, and so is the test. 1 shows every one.
@@ -46,18 +46,22 @@ class Gallery(Callback):
 
     """
 
-    def __init__(self, folder: str | Path, number: int = 8, share: float = 0.02, listed: int = 1000) -> None:
+    def __init__(self, folder: str | Path = ".", number: int = 8, share: float = 0.02, listed: int = 1000) -> None:
         if number < 1 or listed < 1:
             raise ValueError(f"number: {number}, listed: {listed}, but at least 1 image is shown")
         if not share > 0:
             raise ValueError(f"share: {share}, but a share above 0 is expected, such as 0.02")
-        self.path = Path(folder) / "gallery.json"
+        self.place(folder)
         self.number, self.share, self.listed = number, share, listed
         self.chosen: dict[str, str] = {}
         self.counts: list[ImageCounts] = []
         self.samples: dict[str, Any] = {}
         self.started, self.spent, self.last = time.monotonic(), 0.0, 0.0
         self.drawn, self.drawn_once = False, False
+
+    def place(self, folder: str | Path) -> None:
+        """Keep the choice of images in a run folder."""
+        self.path = Path(folder) / "gallery.json"
 
     # -- while training -----------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from seg.loggers import CSV, RunLogger
 from seg.models import UNet
 from seg.task import SegmentationTask
 from seg.trainer import Trainer
+from tests.command import run, write_config
 
 
 class Recorder(RunLogger):
@@ -204,3 +205,16 @@ def test_the_worst_the_median_and_one_image_with_each_rare_class_are_chosen():
     assert choose(images, names, 1) == {"worst": "bad"}
     assert choose([], names, 8) == {}
     assert choose(images[-1:], names, 8) == {"worst": "empty"}
+
+
+def test_a_gallery_of_ones_own_takes_the_place_of_the_usual_one(workplace, shapes):
+    config = write_config(
+        workplace / "tiny.yaml",
+        shapes,
+        callbacks=[{"class_path": "seg.gallery.Gallery", "init_args": {"number": 1, "share": 1.0}}],
+    )
+    run("--config", config)
+    folder = workplace / "runs/tiny/version_0"
+    assert list(json.loads((folder / "gallery.json").read_text())) == ["worst"]
+    assert [path.name for path in (folder / "pictures").glob("gallery_*")] == ["gallery_worst.png"]
+    assert not (workplace / "gallery.json").exists()
