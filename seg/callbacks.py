@@ -6,32 +6,42 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+import yaml
 from PIL import Image
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
 from seg import charts, draw
-from seg.loggers import CSV, WandB
+from seg.loggers import CSV, RunLogger
+from seg.provenance import facts, flatten
 
 
 class Records(Callback):
-    """Tie the loggers to the run folder: rows of steps that a resumed run repeats go, W&B's run id stays.
-
-    Args:
-        folder: the run folder.
-
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    """Begin the loggers at the step at which training starts; at its end, let them keep the best checkpoint."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Rewind the CSV file to the step at which training starts, note W&B's run id."""
-        for logger in trainer.loggers:
-            if isinstance(logger, CSV):
-                logger.rewind(trainer.global_step)
-            if isinstance(logger, WandB):
-                logger.remember(self.folder)
+        """Begin, or go on where a resumed run does: rows of steps that it repeats go."""
+        for logger in run_loggers(trainer):
+            logger.begin(trainer.global_step)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Let the loggers keep the best checkpoint that want it."""
+        best = getattr(trainer.checkpoint_callback, "best_model_path", "")
+        for logger in run_loggers(trainer):
+            if best and trainer.is_global_zero:
+                logger.keep(Path(best))
+
+
+def run_loggers(trainer: pl.Trainer) -> list[RunLogger]:
+    """Return the loggers of a run that take pictures, tables and facts."""
+    return [logger for logger in trainer.loggers if isinstance(logger, RunLogger)]
+
+
+def record(trainer: pl.Trainer, config: Path) -> None:
+    """Tell the loggers the settings of a config file, and code, environment and data set of the run."""
+    settings, found = flatten(yaml.safe_load(config.read_text(encoding="utf-8"))), facts(trainer)
+    for logger in run_loggers(trainer):
+        logger.record(settings, found)
 
 
 class Examples(Callback):

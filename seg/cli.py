@@ -17,13 +17,15 @@ from pytorch_lightning.trainer.states import TrainerStatus
 
 from seg import jobs, metrics, runs
 from seg.arguments import Parser, configs_in, expand, refuse_contradictions, typed_facts
-from seg.callbacks import Examples, Records, draw_curves
+from seg.callbacks import Examples, Records, draw_curves, record, run_loggers
 from seg.checkpoints import LastCheckpoint, best_checkpoint
 from seg.doctor.quick import QuickCheck
 from seg.errors import quiet, told
 from seg.files import replacing
-from seg.loggers import CSV, WandB
+from seg.gallery import Gallery
+from seg.loggers import CSV, RunLogger
 from seg.models.weights import without_weights
+from seg.output import HELP, outcome, taken
 from seg.progress import progress
 from seg.task import SegmentationTask
 from seg.trainer import Trainer
@@ -56,6 +58,7 @@ class SaveConfig(SaveConfigCallback):
         path = Path(trainer.loggers[0].save_dir or ".") / "config.yaml"
         with replacing(path) as temporary:
             self.parser.save(self.config, str(temporary), skip_none=False, overwrite=True, multifile=False)
+        record(trainer, path)
 
     def save_config(self, trainer: AnyTrainer, pl_module: LightningModule, stage: str) -> None:
         """Do nothing at set-up, see `on_train_start`."""
@@ -92,6 +95,7 @@ class SegCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Link what the data module knows to the model."""
+        parser.epilog = HELP
         for source, target in LINKS.items():
             parser.link_arguments(source, target, apply_on="instantiate")
 
@@ -149,8 +153,9 @@ class SegCLI(LightningCLI):
         callbacks = [
             *([] if config.enable_progress_bar is False else [progress()]),
             QuickCheck(),
-            Records(self.run),
+            Records(),
             Examples(self.run / "examples"),
+            *self.gallery(config.callbacks),
             best_checkpoint(folder),
             LastCheckpoint(folder),
         ]
@@ -168,13 +173,21 @@ class SegCLI(LightningCLI):
                 runs.forget(self.run)
             raise
 
+    def gallery(self, given: Any) -> list[Gallery]:
+        """Return the gallery, unless the configuration has one of its own, which is placed in the run folder."""
+        assert self.run is not None
+        own = [callback for callback in given or [] if isinstance(callback, Gallery)]
+        for gallery in own:
+            gallery.place(self.run)
+        return [] if own else [Gallery(self.run)]
+
     def loggers(self, given: Any) -> list[Logger]:
         """Return the CSV logger and those of the configuration, placed in the run folder."""
         assert self.run is not None
         self.csv = CSV(self.run)
         others = list(given) if isinstance(given, list | tuple) else [given] if isinstance(given, Logger) else []
         for logger in others:
-            if isinstance(logger, WandB):
+            if isinstance(logger, RunLogger):
                 logger.place(self.run)
         return [self.csv, *others]
 
@@ -225,6 +238,8 @@ class SegCLI(LightningCLI):
         finally:
             if self.trainer.is_global_zero:
                 self.close(tested)
+                for logger in run_loggers(self.trainer):
+                    logger.close()
 
     def close(self, tested: Path) -> None:
         """Draw the curves and print the scores and where everything lies."""
@@ -269,4 +284,12 @@ def main(args: list[str] | None = None, default: str = "") -> None:
     quiet()
     if os.environ.get("LOCAL_RANK", "0") == "0":
         os.environ.pop(runs.ENVIRONMENT, None)
-    told(lambda: SegCLI(default, args))
+    argv, output = taken(sys.argv[1:] if args is None else args)
+
+    def run() -> None:
+        with output.directed():
+            cli = SegCLI(default, argv)
+        if cli.trainer.is_global_zero:
+            output.finish(str(cli.subcommand), outcome(cli))
+
+    told(run)

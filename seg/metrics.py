@@ -64,7 +64,7 @@ class SegmentationMetrics(Metric):
         labels = labels_of(prediction, target, self.num_classes).flatten()
         target = target.flatten()
         if target.device.type == "cpu":
-            self.confusion += _count(labels, target, self.num_classes, self.ignore_index)
+            self.confusion += count_labels(labels, target, self.num_classes, self.ignore_index)
         else:
             counts, invalid = count_without_waiting(labels, target, self.num_classes, self.ignore_index)
             self.confusion += counts
@@ -118,7 +118,9 @@ def image_iou(prediction: Tensor, target: Tensor, num_classes: int, ignore_index
         ValueError: as `SegmentationMetrics.update`.
     """
     pairs = zip(labels_of(prediction, target, num_classes).cpu(), target.cpu(), strict=True)
-    return torch.stack([scores(_count(p.flatten(), t.flatten(), num_classes, ignore_index))["iou"] for p, t in pairs])
+    return torch.stack(
+        [scores(count_labels(p.flatten(), t.flatten(), num_classes, ignore_index))["iou"] for p, t in pairs]
+    )
 
 
 def count_without_waiting(prediction: Tensor, target: Tensor, classes: int, ignore_index: int) -> tuple[Tensor, Tensor]:
@@ -254,7 +256,7 @@ def _figure(value: float) -> str:
     return "n/a" if value != value else f"{value:.4f}"
 
 
-def _count(prediction: Tensor, target: Tensor, classes: int, ignore_index: int) -> Tensor:
+def count_labels(prediction: Tensor, target: Tensor, classes: int, ignore_index: int) -> Tensor:
     """Return the (C, C) confusion matrix of labels (N,) on the CPU; refuse what is neither class nor ignored."""
     _check_range("prediction", prediction, classes)
     if target.dtype is not torch.uint8 and target.numel():
