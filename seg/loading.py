@@ -89,7 +89,12 @@ def load_task(checkpoint: Path, device: str | torch.device = "auto") -> "Segment
         task: SegmentationTask = SegmentationTask.load_from_checkpoint(
             checkpoint, map_location="cpu", weights_only=True
         )
-    except (pickle.UnpicklingError, KeyError, EOFError, RuntimeError, AttributeError, TypeError) as error:
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{checkpoint} is not a checkpoint of seg, or is damaged: it does not consist of weights and plain values "
+            "alone, and anything else is not read, for it could run code"
+        ) from error
+    except (KeyError, EOFError, RuntimeError, AttributeError, TypeError) as error:
         raise ValueError(f"{checkpoint} is not a checkpoint of seg, or is damaged: {error}") from error
     return task.eval().to(place)
 
