@@ -227,9 +227,7 @@ class Predictor:
         contiguous = pixels if all(stride >= 0 for stride in pixels.strides) else np.ascontiguousarray(pixels)
         if not contiguous.flags.writeable:
             contiguous = contiguous.copy()  # torch warns of what it could write to, though it never does
-        image = torch.from_numpy(contiguous).permute(2, 0, 1)
-        # few kernels take uint16; float32 holds each of its values
-        return image.float() if self.averages and image.dtype == torch.uint16 else image
+        return torch.from_numpy(contiguous).permute(2, 0, 1)
 
 
 def enlarged(scores: Tensor, size: tuple[int, int]) -> Iterator[Band]:

@@ -67,7 +67,7 @@ def load(
     if precision not in (None, "32"):
         raise ValueError(f"--precision {precision}: {checkpoint} computes as it was exported; leave the option out")
     runtime: Any = import_module("seg.export.runtime")
-    return Predictor(runtime.ExportedNetwork(checkpoint), **options)
+    return Predictor(runtime.ExportedNetwork(checkpoint, device=str(device)), **options)
 
 
 def load_task(checkpoint: Path, device: str | torch.device = "auto") -> "SegmentationTask":
