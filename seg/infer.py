@@ -7,10 +7,9 @@ labels, probabilities = predictor.predict("photo.jpg")
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
-from importlib import import_module
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -24,11 +23,6 @@ from seg.models.blocks import upsample
 from seg.tiles import Band, Tiling, tiled
 from seg.tta import Averaged
 
-if TYPE_CHECKING:
-    from seg.task import SegmentationTask
-
-EXPORTED = (".onnx", ".pt2")
-"""Suffixes of exported networks; everything else is taken for a checkpoint."""
 SMALLEST = 32
 """Pixels a side that networks need; what is added to smaller images is cropped off the logits again."""
 BYTES_A_PIXEL = 4096
@@ -52,32 +46,6 @@ class Network(Protocol):
     def __call__(self, images: Tensor) -> Tensor:
         """Return logits (B, C, H, W) of images of raw pixel values, H and W at least 32."""
         ...
-
-
-class TaskNetwork:
-    """Ask the task of a checkpoint.
-
-    Args:
-        task: in evaluation mode.
-        precision: number format as the Trainer names it; that of the training run where not given.
-
-    """
-
-    def __init__(self, task: "SegmentationTask", precision: str | None = None) -> None:
-        self.task = task
-        self.precision = precision or task.trained_precision
-        self.class_names, self.class_colors = task.class_names, task.class_colors
-        self.image_kind, self.ignore_index = task.image_kind, task.ignore_index
-        self.mean, self.std = (values.flatten().tolist() for values in (task.pixels.mean, task.pixels.std))
-        self.clip: list[list[float]] | None = task.hparams.get("clip")
-        self.resize = task.resize
-        self.device: torch.device = task.device
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """Return logits (B, C, H, W) of images (B, N, H, W) of raw pixel values."""
-        with autocast(self.device, self.precision):
-            logits: Tensor = self.task(images)
-        return logits
 
 
 class Prediction(NamedTuple):
@@ -259,9 +227,7 @@ class Predictor:
         contiguous = pixels if all(stride >= 0 for stride in pixels.strides) else np.ascontiguousarray(pixels)
         if not contiguous.flags.writeable:
             contiguous = contiguous.copy()  # torch warns of what it could write to, though it never does
-        image = torch.from_numpy(contiguous).permute(2, 0, 1)
-        # few kernels take uint16; float32 holds each of its values
-        return image.float() if self.averages and image.dtype == torch.uint16 else image
+        return torch.from_numpy(contiguous).permute(2, 0, 1)
 
 
 def enlarged(scores: Tensor, size: tuple[int, int]) -> Iterator[Band]:
@@ -282,15 +248,6 @@ def enlarged(scores: Tensor, size: tuple[int, int]) -> Iterator[Band]:
         yield Band(top, upsample(between[None], (len(above), size[1]))[0])
 
 
-def autocast(device: torch.device, precision: str) -> "AbstractContextManager[Any]":
-    """Return the context that computes in a precision as the Trainer names it; fp16 is for GPUs, a CPU takes fp32."""
-    if precision.startswith("bf16"):
-        return torch.autocast(device.type, dtype=torch.bfloat16)
-    if precision.startswith("16") and device.type != "cpu":
-        return torch.autocast(device.type, dtype=torch.float16)
-    return nullcontext()
-
-
 def free_memory(device: torch.device) -> float:
     """Return the bytes that can be had on a device; infinity where nobody tells."""
     if device.type == "cuda":
@@ -305,71 +262,3 @@ def free_memory(device: torch.device) -> float:
         limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
         free = min(free, float(limit - used))
     return free
-
-
-def load(
-    checkpoint: str | Path, device: str | torch.device = "auto", precision: str | None = None, **options: Any
-) -> Predictor:
-    """Return what predicts images with a checkpoint or an exported network.
-
-    Args:
-        checkpoint: a run's best.ckpt, or what `seg export` wrote (.onnx, .pt2).
-        device: cpu, cuda, cuda:1, mps; auto takes a GPU where there is one.
-        precision: 32, bf16-mixed or 16-mixed; that of the training run where not given.
-        **options: see `Predictor`: tile, overlap, margin, batch_size, whole, flips, scales.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: not a checkpoint of `seg`, a device that is not there, or a setting that cannot be.
-
-    """
-    checkpoint = Path(checkpoint)
-    if checkpoint.suffix.lower() not in EXPORTED:
-        return Predictor(TaskNetwork(load_task(checkpoint, device), precision), **options)
-    if not checkpoint.is_file():
-        raise FileNotFoundError(f"{checkpoint}: there is no such file")
-    if precision not in (None, "32"):
-        raise ValueError(f"--precision {precision}: {checkpoint} computes as it was exported; leave the option out")
-    runtime: Any = import_module("seg.export.runtime")
-    return Predictor(runtime.ExportedNetwork(checkpoint), **options)
-
-
-def load_task(checkpoint: Path, device: str | torch.device = "auto") -> "SegmentationTask":
-    """Return the task of a checkpoint, ready to predict.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is not a checkpoint of `seg`.
-
-    """
-    import pickle
-
-    from seg.task import SegmentationTask
-
-    if not checkpoint.is_file():
-        raise FileNotFoundError(f"{checkpoint}: there is no such checkpoint")
-    place = found_device(device)
-    try:
-        task: SegmentationTask = SegmentationTask.load_from_checkpoint(
-            checkpoint, map_location="cpu", weights_only=True
-        )
-    except (pickle.UnpicklingError, KeyError, EOFError, RuntimeError, AttributeError, TypeError) as error:
-        raise ValueError(f"{checkpoint} is not a checkpoint of seg, or is damaged: {error}") from error
-    return task.eval().to(place)
-
-
-def found_device(device: str | torch.device) -> torch.device:
-    """Return a device that can be computed on.
-
-    Raises:
-        ValueError: it is not to be had here.
-
-    """
-    if str(device) == "auto":
-        return torch.device(
-            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        )
-    try:
-        return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"--device {device}: not to be had here ({str(error).splitlines()[0]}); try cpu") from error

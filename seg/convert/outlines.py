@@ -132,15 +132,15 @@ def simplified(mask: np.ndarray, outlines: Sequence[Outline], tolerance: float) 
     points = [_fewer(outline.pixels, tolerance) for outline in outlines]
     truth = np.bincount(mask.ravel(), minlength=256)
     while tolerance:
-        drawn = _drawn(mask.shape, points)
-        redrawn = values[drawn].astype(np.uint8)
+        last = drawn(mask.shape, points)
+        redrawn = values[last].astype(np.uint8)
         same = np.bincount(mask[redrawn == mask], minlength=256)
         either = truth + np.bincount(redrawn.ravel(), minlength=256) - same
         poor = same < LEAST_IOU * either
         if not poor.any():
             break
         blamed = poor[values]
-        blamed[drawn[(redrawn != mask) & poor[mask]]] = True
+        blamed[last[(redrawn != mask) & poor[mask]]] = True
         blamed[0] = False
         if not tolerances[blamed].any():  # what is in the way is not drawn over it, but missing beside it
             blamed[1:] = True
@@ -188,7 +188,7 @@ def _fewer(pixels: np.ndarray, tolerance: float) -> np.ndarray:
     return np.concatenate([points, np.repeat(points[:1], max(0, 3 - len(points)), axis=0)])
 
 
-def _drawn(size: tuple[int, ...], polygons: Sequence[np.ndarray]) -> np.ndarray:
+def drawn(size: tuple[int, ...], polygons: Sequence[np.ndarray]) -> np.ndarray:
     """Return which polygon, counted from 1, was drawn last at each pixel, as labelme draws: Pillow's outline + fill."""
     canvas = Image.new("I", (size[1], size[0]))
     draw = ImageDraw.Draw(canvas)

@@ -10,23 +10,7 @@ from seg.convert.cityscapes_labels import TRAIN_LABELS
 from seg.predict import main, outputs_of
 from tests.cityscapes_tree import FRAMES, write_tree
 from tests.command import SMALL, run, write_config
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory, shapes) -> Path:
-    folder = tmp_path_factory.mktemp("trained")
-    config = write_config(folder / "tiny.yaml", shapes, max_epochs=1)
-    run("--config", config, "--trainer.default_root_dir", folder / "runs")
-    return folder / "runs/tiny/version_0/checkpoints/best.ckpt"
-
-
-def photo(path: Path, height: int = 50, width: int = 70, orientation: int = 1) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8)
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    Image.fromarray(pixels).save(path, exif=exif)
-    return path
+from tests.predict.conftest import photo
 
 
 def test_masks_and_overlays_have_the_size_of_the_image_and_the_palette(workplace, checkpoint, shapes, capsys):

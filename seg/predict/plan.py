@@ -1,0 +1,94 @@
+"""What is to be made of which image, and what is done: settled before the first image is read."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from seg.predict.inputs import SUFFIXES, images_in
+from seg.predict.kinds import KINDS, folder_of, target_of
+from seg.predict.state import Made
+from seg.predict.tables import Row
+
+
+class Job(NamedTuple):
+    """An image, the files to be made of it by kind, the tables it is missing in, and when the image was changed."""
+
+    path: Path
+    files: dict[str, Path]
+    tables: list[str]
+    modified: int
+
+
+@dataclass
+class Report:
+    """What became of the images."""
+
+    done: list[Path] = field(default_factory=list)
+    by_hand: list[Path] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    failed: dict[Path, str] = field(default_factory=dict)
+    rows: dict[str, dict[str, list[Row]]] = field(default_factory=dict)
+    """Of each table, by image: those that an earlier run wrote, and over them those of this one."""
+
+
+def outputs_of(inputs: list[Path], out: Path, save: Sequence[str] = ("masks", "overlays")) -> dict[Path, Path]:
+    """Return output name -> image file; whatever would overwrite something is refused before anything is written."""
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out {out}: this is a file; give a folder")
+    names: dict[Path, Path] = {}
+    images: dict[Path, Path] = {}  # target -> the image that it is made of
+    for name, path in images_in(inputs, out):
+        if (same := names.setdefault(name, path)) != path:
+            raise ValueError(_twice(same, path, out / name))
+        for target in (target_of(kind, name, out, path) for kind in save if kind in KINDS):
+            if (other := images.setdefault(target, path)) != path:
+                raise ValueError(_twice(other, path, target))
+    if not names:
+        raise FileNotFoundError(
+            f"no image in {', '.join(map(str, inputs))}; looked for files ending in {', '.join(SUFFIXES)}"
+        )
+    pictures = {path.resolve() for path in names.values()}
+    for target in images:
+        if target.resolve() in pictures:
+            raise ValueError(f"--out {out}: {target} would replace an input image; give another folder")
+    return names
+
+
+def _twice(one: Path, other: Path, target: Path) -> str:
+    return (
+        f"{one} and {other} would both be written as {target}; "
+        "name the files that you mean, or predict them into two --out folders"
+    )
+
+
+def jobs_of(
+    names: dict[Path, Path], out: Path, save: Sequence[str], made: Made, overwrite: bool, report: Report
+) -> Iterator[Job]:
+    """Yield what is left to do, and note what is not; rows that are to be made again are forgotten."""
+    from seg.predict.annotations import made_by_hand
+
+    for name, path in names.items():
+        files = {kind: target_of(kind, name, out, path) for kind in KINDS if kind in save}
+        if not overwrite and "labelme" in files and made_by_hand(files["labelme"]):
+            report.by_hand.append(files.pop("labelme"))
+        if not overwrite:
+            files = {kind: target for kind, target in files.items() if not made.is_done(kind, target, path)}
+        tables = [
+            kind
+            for kind, rows in report.rows.items()
+            if overwrite or str(path) not in rows or not made.has_rows(kind, path)
+        ]
+        for kind in tables:
+            made.forget_rows(kind, path)
+        if files or tables:
+            modified = path.stat().st_mtime_ns if path.exists() else 0
+            yield Job(path, files, tables, modified)
+        else:
+            report.done.append(path)
+
+
+def labels_folder(names: dict[Path, Path], out: Path) -> Path:
+    """Return the folder below which labelme files lie, which labels.txt belongs to."""
+    beside = any(target_of("labelme", name, out, path) == out / f"{name}.json" for name, path in names.items())
+    return out if beside else folder_of("labelme", out)

@@ -1,0 +1,66 @@
+"""Predictions as tables, a CSV a run: how much of every class each image shows, and which images are least certain."""
+
+import csv
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from seg.files import replacing
+from seg.predict.kinds import Predicted
+
+Row = dict[str, Any]
+
+
+class Table(NamedTuple):
+    """A table: the heads of its columns, and what it is."""
+
+    columns: tuple[str, ...]
+    text: str
+
+
+TABLES = {
+    "areas": Table(("image", "class", "pixels", "share"), "pixels of every class in every image"),
+    "ranking": Table(
+        ("image", "mean_confidence", "mean_entropy", "uncertain_share"), "the images, least certain first, to annotate"
+    ),
+}
+"""What can be saved in one file for all images: <name>.csv in the output folder."""
+
+
+def rows_of(kind: str, predicted: Predicted, uncertain_below: float) -> list[Row]:
+    """Return what a table says of an image."""
+    pixels = predicted.labels.size
+    if kind == "ranking":
+        assert predicted.confidence is not None
+        uncertain = int(np.count_nonzero(predicted.confidence < 255 * uncertain_below))
+        values: tuple[Any, ...] = (f"{predicted.certainty:.5f}", f"{predicted.doubt:.5f}", f"{uncertain / pixels:.5f}")
+        return [dict(zip(TABLES[kind].columns, (str(predicted.path), *values), strict=True))]
+    counts = np.bincount(predicted.labels.ravel(), minlength=len(predicted.names))
+    return [
+        {"image": str(predicted.path), "class": name, "pixels": int(count), "share": f"{count / pixels:.6f}"}
+        for name, count in zip(predicted.names, counts.tolist(), strict=True)
+    ]
+
+
+def read_table(path: Path) -> dict[str, list[Row]]:
+    """Return the rows of a table by image; nothing where the file is not there or not a table."""
+    found: dict[str, list[Row]] = {}
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                found.setdefault(row["image"], []).append(row)
+    except (OSError, UnicodeDecodeError, KeyError, csv.Error):
+        return {}
+    return found
+
+
+def write_table(path: Path, kind: str, rows: dict[str, list[Row]]) -> None:
+    """Write the rows of all images; the ranking in the order of confidence."""
+    listed = [row for entries in rows.values() for row in entries]
+    if kind == "ranking":
+        listed.sort(key=lambda row: float(row["mean_confidence"]))
+    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, TABLES[kind].columns, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(listed)
