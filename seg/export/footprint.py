@@ -1,0 +1,56 @@
+"""How much memory a network takes, in a process of its own: `python -m seg.export.footprint FILE DEVICE SHAPE`."""
+
+import json
+import resource
+import sys
+from pathlib import Path
+
+import torch
+
+from seg.export.runtime import SUFFIXES, ExportedNetwork
+from seg.predict import load
+
+
+def main() -> None:
+    """Print the bytes that a network, loaded and running, adds to this process at its peak."""
+    path, device, shape = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
+    exported = path.suffix in SUFFIXES
+    if exported and path.suffix == ".onnx":
+        import onnxruntime  # noqa: F401 (a library, not the network)
+    before = resident()
+    network = ExportedNetwork(path, device) if exported else load(path, device)
+    images = torch.zeros(shape, dtype=getattr(torch, network.image_kind[1]))
+    resident()  # a checkpoint is read with its optimiser; that is no part of the network
+    with torch.inference_mode():
+        for _ in range(2):
+            network(images.to(network.device))
+    print(max(peak() - before, 0))
+
+
+def resident() -> int:
+    """Return the bytes in memory now; on Linux the peak starts anew from here."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return peak()
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
+    except OSError:
+        return peak()
+    return _line(status, "VmRSS")
+
+
+def peak() -> int:
+    """Return the most bytes that this process had in memory."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return _line(status, "VmHWM")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _line(status: Path, name: str) -> int:
+    return 1024 * int(next(line for line in status.read_text().splitlines() if line.startswith(name)).split()[1])
+
+
+if __name__ == "__main__":
+    main()
