@@ -13,7 +13,7 @@ from seg.export.onnx_file import need, save
 if TYPE_CHECKING:
     from seg.export.card import Card
 
-KINDS = ("Conv", "Relu", "MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Add", "Mul", "Resize", "Clip")
+KINDS = ("Conv", "Relu", "MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Add", "Mul", "Clip")
 """Operators that run on 8 bits: those with a kernel for them; a conversion around others would only cost time."""
 
 
