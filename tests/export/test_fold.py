@@ -53,7 +53,12 @@ def test_every_network_is_the_same_without_its_batch_norms(name):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("arch", "encoder"),
-    [("Unet", "mobilenet_v2"), ("DeepLabV3Plus", "resnet18"), ("FPN", "timm-efficientnet-b0"), ("Unet", "tu-regnetx_002")],
+    [
+        ("Unet", "mobilenet_v2"),
+        ("DeepLabV3Plus", "resnet18"),
+        ("FPN", "tu-efficientnet_b0"),
+        ("Unet", "tu-regnetx_002"),
+    ],
 )
 def test_networks_of_smp_are_the_same_without_their_batch_norms(arch, encoder):
     import segmentation_models_pytorch as smp
