@@ -12,6 +12,7 @@ COMMANDS = {
     "score": "two folders of masks in, scores out; needs no model",
     "doctor": "is this data set fit to train on? what is damaged, mislabelled, missing, there twice",
     "predict": "images in, masks and overlays out; needs nothing but a checkpoint",
+    "export": "a checkpoint as ONNX or torch.export, quantised where asked for, with its mIoU compared",
 }
 
 
@@ -26,6 +27,10 @@ def main() -> None:
         from seg.predict import main as predict
 
         predict(sys.argv[2:])
+    elif command == "export":
+        from seg.export.command import main as export
+
+        export(sys.argv[2:])
     elif command == "score":
         from seg.score import main as score
 

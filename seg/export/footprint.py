@@ -1,0 +1,66 @@
+"""How much memory a network takes, in a process of its own: `python -m seg.export.footprint FILE DEVICE SHAPE`."""
+
+import ctypes
+import gc
+import json
+import resource
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+from seg.export.runtime import SUFFIXES, ExportedNetwork
+from seg.models.blocks import SMALLEST_SIZE
+from seg.predict import load
+
+
+def main() -> None:
+    """Print the bytes that a network, loaded and running, adds to this process at its peak."""
+    path, device, shape = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
+    run(path, device, [*shape[:2], SMALLEST_SIZE, SMALLEST_SIZE])  # what libraries load late is no part of the network
+    gc.collect()
+    with suppress(OSError, AttributeError):  # glibc alone: hand freed memory back, or it would be used again unseen
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    before = resident()
+    run(path, device, shape)
+    print(max(peak() - before, 0))
+
+
+def run(path: Path, device: str, shape: list[int]) -> None:
+    """Load a checkpoint or an exported file, and run it."""
+    network = ExportedNetwork(path, device) if path.suffix in SUFFIXES else load(path, device)
+    images = torch.zeros(shape, dtype=getattr(torch, network.image_kind[1]))
+    resident()  # a checkpoint is read with its optimiser, which is not needed here
+    with torch.inference_mode():
+        for _ in range(2):
+            network(images.to(network.device))
+
+
+def resident() -> int:
+    """Return the bytes in memory now; on Linux the peak starts anew from here."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return peak()
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
+    except OSError:
+        return peak()
+    return _line(status, "VmRSS")
+
+
+def peak() -> int:
+    """Return the most bytes that this process had in memory."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return _line(status, "VmHWM")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _line(status: Path, name: str) -> int:
+    return 1024 * int(next(line for line in status.read_text().splitlines() if line.startswith(name)).split()[1])
+
+
+if __name__ == "__main__":
+    main()
