@@ -10,6 +10,8 @@ COMMANDS = {
     "convert": "annotations from one format to another",
     "score": "two folders of masks in, scores out; needs no model",
     "doctor": "is this data set fit to train on? what is damaged, mislabelled, missing, there twice",
+    "report": "a run folder in, one HTML page out: scores, curves, confusion, images",
+    "compare": "runs side by side in one HTML page",
     "predict": "images in, masks and overlays out; needs nothing but a checkpoint",
 }
 
@@ -25,6 +27,14 @@ def main() -> None:
         from seg.predict import main as predict
 
         predict(sys.argv[2:])
+    elif command == "report":
+        from seg.report.command import main as report
+
+        report(sys.argv[2:])
+    elif command == "compare":
+        from seg.report.command import compare_main as compare
+
+        compare(sys.argv[2:])
     elif command == "score":
         from seg.score import main as score
 

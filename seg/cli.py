@@ -25,6 +25,9 @@ from seg.files import replacing
 from seg.loggers import CSV, WandB
 from seg.models.weights import without_weights
 from seg.progress import progress
+from seg.report.command import finish
+from seg.report.journal import Journal
+from seg.report.record import ImageRecord
 from seg.task import SegmentationTask
 from seg.trainer import Trainer
 
@@ -98,6 +101,7 @@ class SegCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse argv after config names are looked up; settle the run's name and the checkpoint."""
         argv = expand(list(sys.argv[1:] if args is None else args), self.default)
+        self.given = list(configs_in(argv))
         self.config = parser.parse_args(argv)
         config = self.config[self.config.subcommand]
         self.root = Path(config.trainer.default_root_dir or "runs")
@@ -138,6 +142,8 @@ class SegCLI(LightningCLI):
             self.trainer_defaults = {"callbacks": [progress()]}
             if not config.fast_dev_run and config.enable_progress_bar is False:
                 self.trainer_defaults = {}
+            if self.evaluated is not None:
+                self.trainer_defaults.setdefault("callbacks", []).append(ImageRecord(self.evaluated, self.checkpoint))
             return super().instantiate_trainer(logger=False, enable_checkpointing=False, **kwargs)
         self.run = (self.checkpoint and runs.run_of(self.checkpoint)) or runs.new_run(self.root, self.name)
         folder = self.run / "checkpoints"
@@ -148,6 +154,8 @@ class SegCLI(LightningCLI):
             Examples(self.run / "examples"),
             best_checkpoint(folder),
             LastCheckpoint(folder),
+            Journal(self.run),
+            ImageRecord(self.run),
         ]
         self.trainer_defaults = {"callbacks": callbacks}
         with self.forgotten_if_nothing_happens():
@@ -233,14 +241,28 @@ class SegCLI(LightningCLI):
         for label, path in {**places, "numbers": self.csv.path}.items():
             if path.exists():
                 print(f"{label + ':':<12}{path}")
+        finish(self.run)
 
     def after_validate(self) -> None:
         """Show the scores of the validation split."""
         self.show("val")
+        if self.evaluated is not None and self.trainer.is_global_zero:
+            finish(self.evaluated, "val")
 
     def after_test(self) -> None:
         """Show the scores of the test split."""
         self.show("test")
+        if self.evaluated is not None and self.trainer.is_global_zero:
+            finish(self.evaluated, "test")
+
+    @property
+    def evaluated(self) -> Path | None:
+        """The run whose checkpoint is evaluated with its own config, so that its folder takes record and report."""
+        if self.subcommand == "fit" or self.config[self.subcommand].trainer.fast_dev_run or self.checkpoint is None:
+            return None
+        folder = runs.run_of(self.checkpoint)
+        own = folder is not None and all(Path(name).resolve() == (folder / "config.yaml").resolve() for name in self.given)
+        return folder if own else None
 
     def show(self, stage: str) -> None:
         """Print the table of a stage's scores."""
