@@ -261,7 +261,9 @@ class SegCLI(LightningCLI):
         if self.subcommand == "fit" or self.config[self.subcommand].trainer.fast_dev_run or self.checkpoint is None:
             return None
         folder = runs.run_of(self.checkpoint)
-        own = folder is not None and all(Path(name).resolve() == (folder / "config.yaml").resolve() for name in self.given)
+        own = folder is not None and all(
+            Path(name).resolve() == (folder / "config.yaml").resolve() for name in self.given
+        )
         return folder if own else None
 
     def show(self, stage: str) -> None:

@@ -51,7 +51,10 @@ def finish(folder: Path, split: str | None = None) -> None:
     try:
         report(folder, split=split)
     except Exception as error:
-        print(f"report:     not made ({type(error).__name__}: {error}); the run is whole, try: seg report {folder}", flush=True)
+        print(
+            f"report:     not made ({type(error).__name__}: {error}); the run is whole, try: seg report {folder}",
+            flush=True,
+        )
 
 
 def compare_main(argv: list[str] | None = None) -> None:

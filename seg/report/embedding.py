@@ -41,7 +41,9 @@ def render(template: str, scripts: Sequence[str], data: Mapping[str, Any], **val
     sources = [plotly(), '"use strict";\n' + "\n".join(source(name) for name in scripts)]
     # Hashes instead of trust: a script that slipped in with a name would not be run, and nothing can be fetched.
     hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in sources)
-    policy = f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; form-action 'none'"
+    policy = (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; form-action 'none'"
+    )
     return environment.get_template(template).render(
         policy=policy,
         style=Markup(source("style.css")),

@@ -48,7 +48,9 @@ def write(run: Run, out: Path | None = None, stage: str | None = None) -> Writte
         with replacing(out) as temporary:
             temporary.write_text(html, encoding="utf-8")
     except OSError as error:
-        raise ValueError(f"{out}: cannot be written ({error.strerror or error}); give another place with --out") from error
+        raise ValueError(
+            f"{out}: cannot be written ({error.strerror or error}); give another place with --out"
+        ) from error
     return Written(out, missing)
 
 
@@ -111,9 +113,7 @@ def about(run: Run, record: Record | None) -> list[str]:
     return [part for part in parts if part]
 
 
-def lacking(
-    run: Run, record: Record | None, stage: str | None, shown: dict[int, dict[str, bytes]] | None
-) -> list[str]:
+def lacking(run: Run, record: Record | None, stage: str | None, shown: dict[int, dict[str, bytes]] | None) -> list[str]:
     """Return what the page lacks and how to get it."""
     run.config, run.journal  # noqa: B018 (read once, so that what they lack is known)
     found = list(run.missing)
@@ -128,9 +128,13 @@ def lacking(
             cure = run.how_to_record(record.stage)
             found += [f"{text}; to record all anew: {cure}" for text in record.missing]
         if shown is not None and len(shown) < len(record.images):
-            found.append(f"{len(record.images) - len(shown):,} of {len(record.images):,} images are listed without pictures")
+            found.append(
+                f"{len(record.images) - len(shown):,} of {len(record.images):,} images are listed without pictures"
+            )
     if not run.journal:
-        found.append("environment, time and memory were not noted: the run was trained before seg did so, or did not begin")
+        found.append(
+            "environment, time and memory were not noted: the run was trained before seg did so, or did not begin"
+        )
     if not run.checkpoints:
         found.append("no checkpoint in the run folder")
     return found
@@ -206,7 +210,9 @@ def text_of(value: Any) -> str:
     """Return a setting's value on one line."""
     if isinstance(value, str):
         return printable(value)
-    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6) if _plain(value) else str(value)
+    text = (
+        yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6) if _plain(value) else str(value)
+    )
     return printable(text.removesuffix("\n...\n").strip())
 
 

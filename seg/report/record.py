@@ -245,9 +245,7 @@ class Part:
         try:
             if self.error is None:
                 shown = confidences if confidences is not None else [None] * len(names)
-                for name, image, truth, prediction, map_ in zip(
-                    names, images, truths, predictions, shown, strict=True
-                ):
+                for name, image, truth, prediction, map_ in zip(names, images, truths, predictions, shown, strict=True):
                     self._encode_one(name, image, truth, prediction, map_)
         except Exception as error:  # handed to whoever adds the next batch
             self.error = error

@@ -88,7 +88,9 @@ class Run:
             raise FileNotFoundError(f"{folder}: there is no such run folder; runs lie in runs/<config>/version_<n>")
         if not any((self.folder / name).exists() for name in ("config.yaml", "metrics.csv", "checkpoints", FOLDER)):
             versions = sorted(path.name for path in self.folder.glob("version_*") if path.is_dir())
-            cure = f"give one of the runs in it: {', '.join(versions)}" if versions else "give runs/<config>/version_<n>"
+            cure = (
+                f"give one of the runs in it: {', '.join(versions)}" if versions else "give runs/<config>/version_<n>"
+            )
             raise ValueError(f"{folder}: no run (neither config.yaml, metrics.csv, checkpoints nor {FOLDER}); {cure}")
         self.missing: list[str] = []
         self._records: dict[str, Record | None] = {}

@@ -46,9 +46,7 @@ def flat(config: Any, prefix: str = "") -> dict[str, Any]:
     return {prefix: config}
 
 
-def _compared(
-    prefix: str, values: Mapping[str, Any], defaults: Mapping[str, Any]
-) -> Iterator[tuple[str, Any, Any]]:
+def _compared(prefix: str, values: Mapping[str, Any], defaults: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     for name, value in values.items():
         setting = f"{prefix}.{name}" if prefix else str(name)
         default = defaults.get(name, MISSING)
