@@ -261,10 +261,9 @@ class SegCLI(LightningCLI):
         if self.subcommand == "fit" or self.config[self.subcommand].trainer.fast_dev_run or self.checkpoint is None:
             return None
         folder = runs.run_of(self.checkpoint)
-        own = folder is not None and all(
-            Path(name).resolve() == (folder / "config.yaml").resolve() for name in self.given
-        )
-        return folder if own else None
+        if folder is None or {Path(name).resolve() for name in self.given} != {(folder / "config.yaml").resolve()}:
+            return None
+        return folder
 
     def show(self, stage: str) -> None:
         """Print the table of a stage's scores."""

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from seg.files import replacing
 from seg.report import facts
-from seg.report.embedding import figure, packed, printable, render
+from seg.report.embedding import figure, packed, printable, render, save
 from seg.report.page import text_of
 from seg.report.run import ImageEntry, Record, Run
 from seg.report.settings import flat
@@ -41,13 +40,7 @@ def write(runs: Sequence[Run], out: Path, stage: str | None = None) -> None:
     if len(runs) < 2:
         raise ValueError(f"{runs[0].folder if runs else 'no run'}: give two runs or more to compare")
     html = page(runs, stage)
-    try:
-        with replacing(out) as temporary:
-            temporary.write_text(html, encoding="utf-8")
-    except OSError as error:
-        raise ValueError(
-            f"{out}: cannot be written ({error.strerror or error}); give another place with --out"
-        ) from error
+    save(out, html)
 
 
 def page(runs: Sequence[Run], stage: str | None = None) -> str:

@@ -1,4 +1,4 @@
-"""One self-contained file: scripts, styles, data and pictures inside a page that may fetch nothing and run nothing else."""
+"""One self-contained file: scripts, styles, data and pictures inside a page that may fetch and run nothing else."""
 
 import base64
 import hashlib
@@ -9,9 +9,12 @@ import zlib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
+
+from seg.files import replacing
 
 PICTURES = 24_000_000
 """Characters of pictures that a page holds; what it does not hold is listed without a picture."""
@@ -41,9 +44,8 @@ def render(template: str, scripts: Sequence[str], data: Mapping[str, Any], **val
     sources = [plotly(), '"use strict";\n' + "\n".join(source(name) for name in scripts)]
     # Hashes instead of trust: a script that slipped in with a name would not be run, and nothing can be fetched.
     hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in sources)
-    policy = (
-        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; form-action 'none'"
-    )
+    allowed = ["default-src 'none'", f"script-src {hashes}", "style-src 'unsafe-inline'", "img-src data: blob:"]
+    policy = "; ".join([*allowed, "base-uri 'none'", "form-action 'none'"])
     return environment.get_template(template).render(
         policy=policy,
         style=Markup(source("style.css")),
@@ -51,6 +53,21 @@ def render(template: str, scripts: Sequence[str], data: Mapping[str, Any], **val
         data=embedded_json(data),
         **values,
     )
+
+
+def save(out: Path, html: str) -> None:
+    """Write a page, whole or not at all.
+
+    Raises:
+        ValueError: it cannot be written.
+
+    """
+    try:
+        with replacing(out) as temporary:
+            temporary.write_text(html, encoding="utf-8")
+    except OSError as error:
+        reason = error.strerror or error
+        raise ValueError(f"{out}: cannot be written ({reason}); give another place with --out") from error
 
 
 def source(name: str) -> str:
@@ -95,7 +112,7 @@ def data_url(kind: str, content: bytes) -> str:
 
 
 def packed(pictures: Mapping[str, bytes]) -> str:
-    """Return pictures as lines of base64: image, truth, prediction, confidence; an empty line for one that is not there.
+    """Return pictures as lines of base64: image, truth, prediction, confidence; an empty line for what is not there.
 
     For a script element of its own, which the browser does not look into before it is wanted.
     """

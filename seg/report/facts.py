@@ -80,6 +80,7 @@ def confusions(record: Record, most: int = 30) -> list[dict[str, Any]]:
 
 def panels(series: Series, names: Sequence[str], colors: Sequence[Sequence[int]]) -> list[dict[str, Any]]:
     """Return the curves, as title and lines of name, colour, steps and values; points that are no numbers left out."""
+    place = {f"val/iou/{name}": index for index, name in enumerate(names)}
     color_of = {f"val/iou/{name}": css(color) for name, color in zip(names, colors, strict=False)}
     wanted: list[tuple[str, Callable[[str], bool]]] = [
         ("Loss", lambda name: name in ("train/loss", "val/loss")),
@@ -92,7 +93,7 @@ def panels(series: Series, names: Sequence[str], colors: Sequence[Sequence[int]]
     left, found = list(series), []
     for title, belongs in wanted:
         lines = []
-        for name in [name for name in left if belongs(name)]:
+        for name in sorted((name for name in left if belongs(name)), key=lambda name: place.get(name, -1)):
             left.remove(name)
             points = thinned(finite_points(series, name))
             if points:

@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import time
@@ -126,8 +125,12 @@ def environment(trainer: pl.Trainer) -> dict[str, str]:
 
 def peak_memory() -> dict[str, float]:
     """Return the most memory that the first process has held so far, in MB: "RAM", and "GPU" where it uses one."""
-    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
-    found = {"RAM": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6}
+    found = {}
+    with suppress(ImportError):  # Unix alone has it
+        import resource
+
+        unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
+        found["RAM"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
     if torch.cuda.is_available():
         found["GPU"] = torch.cuda.max_memory_allocated() / 1e6
     return found
@@ -152,4 +155,4 @@ def _commit() -> str:
         changed = subprocess.run(["git", "status", "--porcelain", "--untracked-files=no"], **asked).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""
-    return commit + "+" * bool(changed)
+    return f"{commit}{'+' if changed else ''}"

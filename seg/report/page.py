@@ -6,9 +6,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from seg.files import replacing
 from seg.report import facts
-from seg.report.embedding import PICTURES, colored, data_url, packed, printable, render
+from seg.report.embedding import PICTURES, colored, data_url, packed, printable, render, save
 from seg.report.run import ImageEntry, Record, Run
 from seg.report.settings import MISSING, differences
 
@@ -44,13 +43,7 @@ def write(run: Run, out: Path | None = None, stage: str | None = None) -> Writte
     """
     out = out or default_path(run, stage)
     html, missing = page(run, stage)
-    try:
-        with replacing(out) as temporary:
-            temporary.write_text(html, encoding="utf-8")
-    except OSError as error:
-        raise ValueError(
-            f"{out}: cannot be written ({error.strerror or error}); give another place with --out"
-        ) from error
+    save(out, html)
     return Written(out, missing)
 
 

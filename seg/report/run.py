@@ -264,7 +264,7 @@ def iou_of(pairs: np.ndarray, classes: int) -> np.ndarray:
     rows, columns = (np.bincount(labels, pixels, classes) for labels in (truth, prediction))
     correct = np.bincount(truth[truth == prediction], pixels[truth == prediction], classes)
     union = rows + columns - correct
-    return np.divide(correct, union, out=np.full(classes, np.nan), where=union > 0)
+    return np.asarray(np.divide(correct, union, out=np.full(classes, np.nan), where=union > 0))
 
 
 def _images(part: Path, classes: int) -> list[ImageEntry]:
@@ -274,7 +274,7 @@ def _images(part: Path, classes: int) -> list[ImageEntry]:
     entries = []
     for number, row in enumerate(rows):
         pairs = np.array(row["confusion"], dtype=np.int64).reshape(-1, 3)
-        if len(pairs) and not (0 <= pairs[:, :2].min() and pairs[:, :2].max() < classes):
+        if len(pairs) and not (pairs[:, :2].min() >= 0 and pairs[:, :2].max() < classes):
             raise ValueError(f"image {number} has labels that are no class")
         size = int(row["height"]), int(row["width"])
         entries.append(ImageEntry(str(row["id"]), size, pairs, iou_of(pairs, classes), part, number))

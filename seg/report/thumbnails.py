@@ -46,7 +46,7 @@ def encode(
         room: bytes that all of them may take together.
 
     """
-    size = small_size(*truth.shape, side_of(room))
+    size = small_size(truth.shape[0], truth.shape[1], side_of(room))
     files: dict[str, bytes] = {}
     step = 1
     while True:
@@ -59,7 +59,9 @@ def encode(
             break
         step *= 2
     if confidence is not None:
-        small = Image.fromarray(confidence).resize(small_size(*confidence.shape, size[1] // 2 or 1)[::-1])
+        small = Image.fromarray(confidence).resize(
+            small_size(confidence.shape[0], confidence.shape[1], max(max(size) // 2, 1))[::-1]
+        )
         files["confidence.jpg"] = _jpeg(small, [70, 40], room // 7)
     left = room - sum(map(len, files.values()))
     few = np.ascontiguousarray(image[:, :, :3])  # OpenCV scales four channels at most

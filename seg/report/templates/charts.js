@@ -51,9 +51,17 @@ function noisy(values) {
   return jumps / (values.length - 2) > .02 * (high - low);
 }
 
+/** Return a line's colour, lighter on dark paper and darker on light paper where it would not be seen. */
+function seen(hex) {
+  const parts = [1, 3, 5].map(start => parseInt(hex.slice(start, start + 2), 16));
+  const light = (.3 * parts[0] + .59 * parts[1] + .11 * parts[2]) / 255;
+  const share = dark.matches ? Math.max(0, .55 - light) : Math.max(0, light - .7), target = dark.matches ? 255 : 0;
+  return `rgb(${parts.map(value => Math.round(value + share * (target - value))).join(",")})`;
+}
+
 function traces(lines) {
   return lines.flatMap((line, index) => {
-    const color = line.color || LINES[index % LINES.length], name = escaped(line.name);
+    const color = seen(line.color || LINES[index % LINES.length]), name = escaped(line.name);
     const one = { x: line.x, y: line.y, name, type: "scatter", mode: line.x.length < 30 ? "lines+markers" : "lines", legendgroup: String(index),
       line: { color, width: 2, dash: line.dash || "solid" }, marker: { size: 5, color }, hovertemplate: "%{y:.4g}" };
     if (!noisy(line.y)) return [one];
@@ -97,13 +105,13 @@ function drawMatrix(place, mode, chosen) {
   const told = counts.map((row, t) => row.map((n, p) => [names[t], names[p], n.toLocaleString("en"), percent(share(n, rows[t])), percent(share(n, columns[p]))]));
   const step = Math.ceil(size / 40), ticks = data.names.map((_, index) => index).filter(index => index % step === 0);
   const labels = ticks.map(index => escaped(data.names[index], place.clientWidth < 420 ? 10 : 16));
-  const side = axis({ tickvals: ticks, ticktext: labels, showgrid: false, ticks: "", tickfont: { size: size > 30 ? 8 : 11 } });
+  const side = axis({ tickvals: ticks, ticktext: labels, showgrid: false, ticks: "", ticklabeloverflow: "allow", tickfont: { size: size > 30 ? 8 : 11 } });
   const height = Math.min(900, Math.max(330, Math.min(place.clientWidth, 60 + 34 * size + 60)));
   place.style.height = height + "px";
   Plotly.react(place, [{ type: "heatmap", z, customdata: told, showscale: false, hoverongaps: true, xgap: size > 60 ? 0 : 1, ygap: size > 60 ? 0 : 1,
     zmin: 0, zmax: mode === "pixels" ? undefined : 1, colorscale: [[0, variable("--wash")], [.02, mixed(.18)], [.2, mixed(.45)], [1, variable("--hot")]],
     hovertemplate: "<b>%{customdata[0]}</b> taken for <b>%{customdata[1]}</b><br>%{customdata[2]} pixels<br>%{customdata[3]} of the truth<br>%{customdata[4]} of the prediction<extra></extra>" }],
-  layout({ xaxis: { ...side, side: "top", tickangle: -60 }, yaxis: { ...side, autorange: "reversed" }, margin: { l: 20, r: 6, t: 20, b: 6 }, dragmode: size > 40 ? "zoom" : false }), CONFIG);
+  layout({ xaxis: { ...side, side: "top", tickangle: -60 }, yaxis: { ...side, autorange: "reversed" }, margin: { l: 20, r: 44, t: 20, b: 6 }, dragmode: size > 40 ? "zoom" : false }), CONFIG);
   if (!place.clickable) {
     place.clickable = true;
     place.on("plotly_click", event => chosen(event.points[0].y, event.points[0].x));

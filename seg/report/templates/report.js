@@ -51,6 +51,8 @@ if (byId("images")) {
     else { target.width = target.height = 1; target.wanted = false; }  // a thousand painted canvases would fill a phone
   }), { rootMargin: "300px" });
 
+  window.addEventListener("beforeprint", () => document.querySelectorAll(".tile canvas").forEach(paintTile));
+
   async function paintTile(canvas) {
     canvas.wanted = true;
     const found = await pictures("p" + canvas.dataset.index).catch(() => null);
