@@ -112,7 +112,7 @@ def notices(
             found += [f"{label}: {text}" for text in record.missing]
             if record.class_names != list(names):
                 found.append(
-                    f"{label}: has other classes; those of the same name are compared, its pictures are left out"
+                    f"{label}: other classes; those of the same name are compared, its pictures are left out"
                 )
     sizes = {(record.split, len(record.images)) for record in records if record}
     if len(sizes) > 1:

@@ -68,7 +68,7 @@ def test_a_page_opens_its_slider_moves_its_filters_filter(tmp_path: Path):
         page.wait_for_selector("#matrix .hoverlayer text")
         assert "of the truth" in page.locator("#matrix .hoverlayer").text_content()
         page.mouse.click(area["x"] + area["width"] * 3.5 / 7, area["y"] + area["height"] * 2.5 / 7)
-        page.wait_for_function("document.getElementById('pair-clear').textContent.includes('🚗')")
+        page.wait_for_selector("#pair-clear:has-text('🚗')")
         check_pair(page, run, 2, 3)
 
         # sorting: largest first, then smallest, rows without a value last
@@ -161,7 +161,7 @@ def test_runs_compared_open_with_their_pictures(tmp_path: Path):
     compare([tmp_path / "one/version_0", tmp_path / "two/version_0"], out)
     with opened(out) as page:
         page.locator("canvas[data-layer=prediction]").first.scroll_into_view_if_needed()
-        page.wait_for_function("document.querySelector('canvas[data-layer=prediction]').width === 64")
+        page.wait_for_selector("canvas[data-layer=prediction][width='64']")
         assert page.locator(".row").count() == 5
         page.locator(".sortable thead button").nth(1).click()
 
