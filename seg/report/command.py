@@ -52,7 +52,7 @@ def finish(folder: Path, split: str | None = None) -> None:
         report(folder, split=split)
     except Exception as error:
         print(
-            f"report:     not made ({type(error).__name__}: {error}); the run is whole, try: seg report {folder}",
+            f"no report ({type(error).__name__}: {error}); the run itself is whole, try: seg report {folder}",
             flush=True,
         )
 

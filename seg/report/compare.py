@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 from seg.report import facts
 from seg.report.embedding import figure, packed, printable, render, save
@@ -58,7 +59,7 @@ def page(runs: Sequence[Run], stage: str | None = None) -> str:
         for position, image in images.items():
             try:
                 pictures[f"c{number}-{position}"] = packed(image.pictures())
-            except (OSError, KeyError, ValueError):
+            except (OSError, BadZipFile, ValueError):
                 continue
     data: dict[str, Any] = {
         "names": [printable(name) for name in names],
@@ -111,9 +112,7 @@ def notices(
         else:
             found += [f"{label}: {text}" for text in record.missing]
             if record.class_names != list(names):
-                found.append(
-                    f"{label}: other classes; those of the same name are compared, its pictures are left out"
-                )
+                found.append(f"{label}: other classes; those of the same name are compared, its pictures are left out")
     sizes = {(record.split, len(record.images)) for record in records if record}
     if len(sizes) > 1:
         told = ", ".join(f"{count} of {split}" for split, count in sorted(sizes))

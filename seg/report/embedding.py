@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from seg.files import replacing
 
-PICTURES = 24_000_000
+PICTURES = 22_500_000
 """Characters of pictures that a page holds; what it does not hold is listed without a picture."""
 
 

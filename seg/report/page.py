@@ -1,8 +1,10 @@
 """A run folder -> report.html."""
 
 import math
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile, ZipFile
 
 import yaml
 
@@ -12,8 +14,8 @@ from seg.report.run import ImageEntry, Record, Run
 from seg.report.settings import MISSING, differences
 
 SCRIPTS = ("charts.js", "pictures.js", "viewer.js", "tables.js", "report.js")
-PAIRS = 400
-"""Pairs of truth and prediction of an image that the page knows, the largest ones."""
+PAIRS = 150_000
+"""Pairs of truth and prediction that the page knows of all its images, the largest ones of each."""
 
 
 class Written(NamedTuple):
@@ -133,19 +135,22 @@ def lacking(run: Run, record: Record | None, stage: str | None, shown: dict[int,
     return found
 
 
-def pictures_of(record: Record) -> dict[int, dict[str, bytes]]:
-    """Return position -> pictures of the images that the page has room for, the most telling ones first."""
-    room, found = PICTURES, {}
-    for index in facts.by_priority(record.images):
-        try:
-            files = record.images[index].pictures()
-        except (OSError, KeyError, ValueError):
-            continue
-        size = sum(len(content) * 4 // 3 + 4 for content in files.values())
-        if not {"image.jpg", "truth.png", "prediction.png"} <= files.keys() or size > room:
-            continue
-        room -= size
-        found[index] = files
+def pictures_of(record: Record, room: int = PICTURES) -> dict[int, dict[str, bytes]]:
+    """Return position -> pictures of the images that so many characters have room for, the most telling ones first."""
+    found: dict[int, dict[str, bytes]] = {}
+    with ExitStack() as stack:
+        parts = {path: stack.enter_context(ZipFile(path)) for path in {image.part for image in record.images}}
+        for index in facts.by_priority(record.images):
+            image = record.images[index]
+            try:
+                files = image.pictures(parts[image.part])
+            except (OSError, BadZipFile, ValueError):
+                continue
+            size = sum(len(content) * 4 // 3 + 4 for content in files.values())
+            if not {"image.jpg", "truth.png", "prediction.png"} <= files.keys() or size > room:
+                continue
+            room -= size
+            found[index] = files
     return found
 
 
@@ -157,9 +162,9 @@ def sparse(record: Record) -> list[list[int]]:
 
 def image_rows(record: Record, shown: dict[int, dict[str, bytes]]) -> list[dict[str, Any]]:
     """Return what the page's script knows of each image."""
-    rows = []
+    rows, most = [], max(40, PAIRS // max(len(record.images), 1))
     for index, image in enumerate(record.images):
-        pairs = image.confusion[(-image.confusion[:, 2]).argsort(kind="stable")[:PAIRS]]
+        pairs = image.confusion[(-image.confusion[:, 2]).argsort(kind="stable")[:most]]
         rows.append(
             {
                 "id": printable(image.id),

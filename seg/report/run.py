@@ -6,7 +6,7 @@ import json
 import math
 import zipfile
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from seg.report.record import FOLDER, FORMAT
 
 Series = dict[str, list[tuple[float, float]]]
 STAGES = ("test", "val")
+PICTURES = ("image.jpg", "truth.png", "prediction.png", "confidence.jpg")
 
 
 class ImageEntry(NamedTuple):
@@ -41,11 +42,19 @@ class ImageEntry(NamedTuple):
         known = self.iou[~np.isnan(self.iou)]
         return float(known.mean()) if len(known) else math.nan
 
-    def pictures(self) -> dict[str, bytes]:
-        """Return the pictures as files: image.jpg, truth.png, prediction.png (labels), and maybe confidence.jpg."""
-        with zipfile.ZipFile(self.part) as file:
-            start = f"{self.number:06d}/"
-            return {name.removeprefix(start): file.read(name) for name in file.namelist() if name.startswith(start)}
+    def pictures(self, opened: zipfile.ZipFile | None = None) -> dict[str, bytes]:
+        """Return the pictures as files: image.jpg, truth.png, prediction.png (labels), and maybe confidence.jpg.
+
+        Args:
+            opened: the part, where many images are read: opening it takes longer than reading one.
+
+        """
+        with nullcontext(opened) if opened else zipfile.ZipFile(self.part) as file:
+            found = {}
+            for name in PICTURES:
+                with suppress(KeyError):
+                    found[name] = file.read(f"{self.number:06d}/{name}")
+            return found
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the pictures as arrays: image uint8 (h, w, 3); truth and prediction, labels uint8 (h', w')."""

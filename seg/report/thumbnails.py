@@ -9,7 +9,7 @@ from PIL import Image
 from seg.convert.png import encode_grey
 from seg.draw import rgb
 
-ROOM = 17_500_000
+ROOM = 16_500_000
 """Bytes that the pictures of a whole split may take, so that a page of them, in base64, stays under 30 MB."""
 LEAST, MOST = 3_500, 60_000  # bytes an image, whatever the number of images
 

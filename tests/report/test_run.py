@@ -34,7 +34,7 @@ def test_no_run_folder_is_named_with_the_cure(tmp_path, capsys):
     with pytest.raises(FileNotFoundError, match=r"there is no such run folder; runs lie in runs/<config>/version_<n>"):
         Run(tmp_path / "gone")
     (tmp_path / "version_0").mkdir()
-    with pytest.raises(ValueError, match="give a run in it: version_0"):
+    with pytest.raises(ValueError, match="give one of the runs in it: version_0"):
         Run(tmp_path)
     with pytest.raises(SystemExit) as ended:
         main([str(tmp_path)])
