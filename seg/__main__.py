@@ -1,56 +1,48 @@
 """The `seg` command: one line a subcommand here, the work and its imports in the modules named."""
 
 import sys
+from importlib import import_module
+
+TRAINING = ("fit", "validate", "test")
+"""Subcommands of the one command line that trains and evaluates; it reads their names itself."""
 
 COMMANDS = {
-    "fit": "train, then test the best checkpoint (python train.py does the same)",
-    "validate": "score a checkpoint on the validation split",
-    "test": "score a checkpoint on the test split",
-    "crossval": "train once a fold: mean and spread of the scores, each image validated once",
-    "models": "networks compared: parameters, GMACs, receptive fields, memory and time of a step",
-    "convert": "annotations from one format to another",
-    "score": "two folders of masks in, scores out; needs no model",
-    "doctor": "is this data set fit to train on? what is damaged, mislabelled, missing, there twice",
-    "predict": "images in, masks and overlays out; needs nothing but a checkpoint",
-    "export": "a checkpoint as ONNX or torch.export, quantised where asked for, with its mIoU compared",
+    "fit": ("seg.cli:main", "train, then test the best checkpoint (python train.py does the same)"),
+    "validate": ("seg.cli:main", "score a checkpoint on the validation split"),
+    "test": ("seg.cli:main", "score a checkpoint on the test split"),
+    "crossval": (
+        "seg.crossval.command:main",
+        "train once a fold: mean and spread of the scores, each image validated once",
+    ),
+    "models": (
+        "seg.models_command:main",
+        "networks compared: parameters, GMACs, receptive fields, memory and time of a step",
+    ),
+    "convert": ("seg.convert.command:main", "annotations from one format to another"),
+    "score": ("seg.score:main", "two folders of masks in, scores out; needs no model"),
+    "doctor": (
+        "seg.doctor.command:main",
+        "data: is this data set fit to train on? run: is this set-up able to learn?",
+    ),
+    "replay": ("seg.replay:main", "the training step that went wrong, once more, layer by layer"),
+    "report": ("seg.report.command:main", "a run folder in, one HTML page out: scores, curves, confusion, images"),
+    "compare": ("seg.report.command:compare_main", "runs side by side in one HTML page"),
+    "predict": ("seg.predict:main", "images in, masks and overlays out; needs nothing but a checkpoint"),
+    "export": (
+        "seg.export.command:main",
+        "a checkpoint as ONNX or torch.export, quantised where asked for, with its mIoU compared",
+    ),
 }
+"""Name -> where its main is, and what it is for."""
 
 
 def main() -> None:
     """Run `seg <command> …`; help and mistakes are answered without importing torch."""
     command = sys.argv[1] if len(sys.argv) > 1 else "--help"
-    if command in ("fit", "validate", "test"):
-        from seg.cli import main as run
-
-        run()
-    elif command == "predict":
-        from seg.predict import main as predict
-
-        predict(sys.argv[2:])
-    elif command == "export":
-        from seg.export.command import main as export
-
-        export(sys.argv[2:])
-    elif command == "score":
-        from seg.score import main as score
-
-        score(sys.argv[2:])
-    elif command == "convert":
-        from seg.convert.command import main as convert
-
-        convert(sys.argv[2:])
-    elif command == "crossval":
-        from seg.crossval.command import main as crossval
-
-        crossval(sys.argv[2:])
-    elif command == "models":
-        from seg.models_command import main as models
-
-        models(sys.argv[2:])
-    elif command == "doctor":
-        from seg.doctor.command import main as doctor
-
-        doctor(sys.argv[2:])
+    if command in COMMANDS:
+        module, _, function = COMMANDS[command][0].partition(":")
+        run = getattr(import_module(module), function)
+        run() if command in TRAINING else run(sys.argv[2:])
     elif command == "--version":
         from seg import __version__
 
@@ -69,7 +61,7 @@ def main() -> None:
 def usage() -> str:
     """Return the list of commands."""
     lines = ["usage: seg <command> [options]", "", "commands:"]
-    lines += [f"  {name:<10}{text}" for name, text in COMMANDS.items()]
+    lines += [f"  {name:<10}{text}" for name, (_, text) in COMMANDS.items()]
     lines += ["", "seg <command> --help tells the options of a command."]
     return "\n".join(lines)
 

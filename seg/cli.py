@@ -27,6 +27,9 @@ from seg.loggers import CSV, RunLogger
 from seg.models.weights import without_weights
 from seg.output import HELP, outcome, taken
 from seg.progress import progress
+from seg.report.command import finish
+from seg.report.journal import Journal
+from seg.report.record import ImageRecord
 from seg.task import SegmentationTask
 from seg.trainer import Trainer
 
@@ -102,6 +105,7 @@ class SegCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse argv after config names are looked up; settle the run's name and the checkpoint."""
         argv = expand(list(sys.argv[1:] if args is None else args), self.default)
+        self.given = list(configs_in(argv))
         self.config = parser.parse_args(argv)
         config = self.config[self.config.subcommand]
         self.root = Path(config.trainer.default_root_dir or "runs")
@@ -147,6 +151,8 @@ class SegCLI(LightningCLI):
             self.trainer_defaults = {"callbacks": [progress()]}
             if not config.fast_dev_run and config.enable_progress_bar is False:
                 self.trainer_defaults = {}
+            if self.evaluated is not None:
+                self.trainer_defaults.setdefault("callbacks", []).append(ImageRecord(self.evaluated, self.checkpoint))
             return super().instantiate_trainer(logger=False, enable_checkpointing=False, **kwargs)
         self.run = runs.run_folder(self.checkpoint, self.root, self.name, self.job)
         folder = self.run / "checkpoints"
@@ -158,6 +164,8 @@ class SegCLI(LightningCLI):
             *self.gallery(config.callbacks),
             best_checkpoint(folder),
             LastCheckpoint(folder),
+            Journal(self.run),
+            ImageRecord(self.run),
         ]
         self.trainer_defaults = {"callbacks": callbacks}
         with self.forgotten_if_nothing_happens():
@@ -254,14 +262,29 @@ class SegCLI(LightningCLI):
         for label, path in {**places, "numbers": self.csv.path}.items():
             if path.exists():
                 print(f"{label + ':':<12}{path}")
+        finish(self.run)
 
     def after_validate(self) -> None:
         """Show the scores of the validation split."""
         self.show("val")
+        if self.evaluated is not None and self.trainer.is_global_zero:
+            finish(self.evaluated, "val")
 
     def after_test(self) -> None:
         """Show the scores of the test split."""
         self.show("test")
+        if self.evaluated is not None and self.trainer.is_global_zero:
+            finish(self.evaluated, "test")
+
+    @property
+    def evaluated(self) -> Path | None:
+        """The run whose checkpoint is evaluated with its own config, so that its folder takes record and report."""
+        if self.subcommand == "fit" or self.config[self.subcommand].trainer.fast_dev_run or self.checkpoint is None:
+            return None
+        folder = runs.run_of(self.checkpoint)
+        if folder is None or {Path(name).resolve() for name in self.given} != {(folder / "config.yaml").resolve()}:
+            return None
+        return folder
 
     def show(self, stage: str) -> None:
         """Print the table of a stage's scores."""

@@ -1,0 +1,176 @@
+"""The page in a real browser: no errors, no requests, and its controls do what they say."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seg.report.command import compare
+from seg.report.page import write
+from seg.report.run import Run
+from tests.report.folders import opened, samples, write_run
+
+HOSTILE = [
+    "sky",
+    "<script>alert(1)</script>",
+    "</script><script>alert(2)</script>",
+    "🚗 car\u2028'\"",
+    "<img src=http://example.invalid/x.png onerror=alert(3)>",
+    "{{ 7 * 7 }}",
+    "<b>%{y}</b>&amp;",
+]
+
+
+def test_a_page_opens_its_slider_moves_its_filters_filter(tmp_path: Path):
+    run = write_run(tmp_path / "run", HOSTILE, samples(12, len(HOSTILE)), 12)
+    with opened(write(run).path) as page:
+        page.wait_for_selector("#image-classes td")
+        assert page.locator("#class-table tbody button").all_text_contents() == HOSTILE
+        order = [
+            run.images[int(i)].mean for i in page.locator(".tile").evaluate_all("all => all.map(t => t.dataset.index)")
+        ]
+        assert order == sorted(order)
+        assert len(order) == 12
+
+        # the slider: keys, then the pointer
+        slider = page.locator("#slider")
+        slider.focus()
+        for key, expected in (("ArrowRight", "52"), ("PageDown", "42"), ("Home", "0"), ("End", "100")):
+            page.keyboard.press(key)
+            assert slider.get_attribute("aria-valuenow") == expected, key
+        page.locator("#stage").scroll_into_view_if_needed()
+        box = page.locator("#stage").bounding_box()
+        page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 20)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + 20, steps=3)
+        page.mouse.up()
+        assert slider.get_attribute("aria-valuenow") == "25"
+        assert page.locator("#left").evaluate("canvas => canvas.style.clipPath") == "inset(0px 75% 0px 0px)"
+
+        # a class: images that have it, by its own IoU; only its pixels are coloured
+        page.select_option("#class-filter", "2")
+        indices = page.locator(".tile").evaluate_all("all => all.map(t => Number(t.dataset.index))")
+        expected = [i for i, image in enumerate(run.images) if image.iou[2] == image.iou[2]]
+        assert sorted(indices) == expected
+        assert [run.images[i].iou[2] for i in indices] == sorted(run.images[i].iou[2] for i in expected)
+        assert "is coloured" in page.locator("#stage-note").text_content()
+
+        # a cell of the matrix, through the table and through the picture
+        first = page.locator("#confusion-table [data-pair]").first
+        truth, prediction = map(int, first.get_attribute("data-pair").split(","))
+        first.click()
+        check_pair(page, run, truth, prediction)
+        page.locator("#matrix").scroll_into_view_if_needed()
+        page.wait_for_selector("#matrix .nsewdrag")
+        area = page.locator("#matrix .nsewdrag").bounding_box()
+        page.mouse.move(area["x"] + area["width"] * 3.5 / 7, area["y"] + area["height"] * 2.5 / 7)
+        page.wait_for_selector("#matrix .hoverlayer text")
+        assert "of the truth" in page.locator("#matrix .hoverlayer").text_content()
+        page.mouse.click(area["x"] + area["width"] * 3.5 / 7, area["y"] + area["height"] * 2.5 / 7)
+        page.wait_for_selector("#pair-clear:has-text('🚗')")
+        check_pair(page, run, 2, 3)
+
+        # sorting: largest first, then smallest, rows without a value last
+        page.locator("#class-table thead button", has_text="IoU").first.click()
+        shown = page.locator("#class-table tbody td:nth-child(2)").evaluate_all("all => all.map(t => t.dataset.value)")
+        assert [float(value) for value in shown] == sorted(run.record().scores["iou"], reverse=True)
+        assert page.locator("#curves .main-svg").count() > 0
+        assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+
+
+def check_pair(page, run: Run, truth: int, prediction: int) -> None:
+    """Compare the images that are listed for a pair of classes with those that have it, most pixels first."""
+    pixels = {}
+    for index, image in enumerate(run.images):
+        for t, p, n in image.confusion.tolist():
+            if (t, p) == (truth, prediction):
+                pixels[index] = n
+    indices = page.locator(".tile").evaluate_all("all => all.map(t => Number(t.dataset.index))")
+    assert set(indices) == set(pixels)
+    assert [pixels[index] for index in indices] == sorted(pixels.values(), reverse=True)
+
+
+@pytest.mark.slow
+def test_a_canvas_shows_exactly_the_labels_that_were_recorded(tmp_path: Path):
+    names = ["a", "b", "c"]
+    run = write_run(tmp_path / "run", names, samples(3, 3), 3)
+    with opened(write(run).path) as page:
+        for index, image in enumerate(run.images):
+            found = page.evaluate(f"pictures('p{index}').then(p => Array.from(p.prediction.labels))")
+            assert found == image.arrays()["prediction"].ravel().tolist()
+        page.evaluate("document.getElementById('opacity').value = 100")
+        page.evaluate("document.getElementById('opacity').dispatchEvent(new Event('input'))")
+        page.wait_for_timeout(300)
+        index = int(page.locator(".tile[aria-current=true]").get_attribute("data-index"))
+        script = "c => [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data].filter((_, i) => i % 4 < 3)"
+        painted = np.array(page.locator("#right").evaluate(script)).reshape(48, 64, 3)
+        table = np.array(run.class_colors)
+        assert (painted == table[run.images[index].arrays()["prediction"]]).all()
+
+
+@pytest.mark.slow
+def test_a_thousand_images_stay_within_a_minute_and_thirty_megabytes(tmp_path: Path):
+    names = [f"class {index}" for index in range(20)]
+    run = write_run(tmp_path / "run", names, samples(1000, 20, size=(360, 480)), 1000)
+    begin = time.monotonic()
+    path = write(run).path
+    assert time.monotonic() - begin < 60
+    assert path.stat().st_size < 30e6
+    with opened(path) as page:
+        assert page.locator(".tile").count() < 200  # those in sight, and some more
+        assert "1,000 images" in page.locator("#count").text_content()
+        page.fill("#search", "image_77")
+        assert page.locator(".tile").count() == 11
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [360, 1280])
+def test_150_classes_tiny_images_and_grey_ones_are_shown(tmp_path: Path, width: int):
+    names = [f"class {index} 🌳" for index in range(150)]
+    odd = list(samples(2, 150))
+    one = np.zeros((1, 1), np.uint8)
+    odd.append(("one pixel", np.full((1, 1, 3), 200, np.uint8), one, one + 7))
+    odd.append(
+        ("nothing scored", np.zeros((9, 9, 1), np.uint8), np.full((9, 9), 255, np.uint8), np.zeros((9, 9), np.uint8))
+    )
+    grey = np.arange(40 * 700, dtype=np.uint16).reshape(40, 700, 1) * 2
+    odd.append(("grey </script> 16 bit", grey, np.zeros((40, 700), np.uint8), np.ones((40, 700), np.uint8)))
+    run = write_run(tmp_path / "run", names, odd, len(odd))
+    with opened(write(run).path, viewport={"width": width, "height": 800}, color_scheme="dark") as page:
+        assert page.locator(".tile").count() == 5
+        for index in range(5):
+            page.locator(".tile").nth(index).click()
+            page.wait_for_timeout(100)
+            assert page.locator("#stage").is_visible()
+        for place in ("#curves", "#confusion", "#settings"):
+            page.locator(place).scroll_into_view_if_needed()
+            page.wait_for_timeout(300)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.slow
+def test_runs_compared_open_with_their_pictures(tmp_path: Path):
+    for name, seed in (("one", 0), ("two", 1)):
+        mixed = [
+            (i, image, truth, other[3])
+            for (i, image, truth, _), other in zip(samples(5, 7), samples(5, 7, seed=seed), strict=True)
+        ]
+        write_run(tmp_path / name / "version_0", HOSTILE, mixed, 5)
+    out = tmp_path / "compare.html"
+    compare([tmp_path / "one/version_0", tmp_path / "two/version_0"], out)
+    with opened(out) as page:
+        page.locator("canvas[data-layer=prediction]").first.scroll_into_view_if_needed()
+        page.wait_for_selector("canvas[data-layer=prediction][width='64']")
+        assert page.locator(".row").count() == 5
+        page.locator(".sortable thead button").nth(1).click()
+
+
+@pytest.mark.slow
+def test_a_page_without_javascript_tells_scores_and_shows_images(tmp_path: Path):
+    run = write_run(tmp_path / "run", ["a", "b"], samples(9, 2), 9)
+    with opened(write(run).path, java_script_enabled=False) as page:
+        assert page.locator(".still img").count() == 18
+        assert page.locator(".still img").first.is_visible()
+        assert not page.locator("#viewer").is_visible()
+        assert page.locator("#confusion-table").is_visible()
