@@ -10,6 +10,7 @@ COMMANDS = {
     "convert": "annotations from one format to another",
     "score": "two folders of masks in, scores out; needs no model",
     "doctor": "is this data set fit to train on? what is damaged, mislabelled, missing, there twice",
+    "replay": "a training step that was not finite, run again: where does it begin?",
     "predict": "images in, masks and overlays out; needs nothing but a checkpoint",
 }
 
@@ -41,6 +42,10 @@ def main() -> None:
         from seg.doctor.command import main as doctor
 
         doctor(sys.argv[2:])
+    elif command == "replay":
+        from seg.replay import main as replay
+
+        replay(sys.argv[2:])
     elif command == "--version":
         from seg import __version__
 
