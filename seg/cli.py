@@ -22,10 +22,11 @@ from seg.checkpoints import BestCheckpoint, resumable
 from seg.doctor.quick import QuickCheck
 from seg.errors import quiet, told
 from seg.files import replacing
-from seg.guard import Guard
+from seg.guard import Guard, summaries
 from seg.loggers import CSV, WandB
 from seg.models.weights import without_weights
 from seg.progress import progress
+from seg.signs import signs
 from seg.stopping import LastCheckpoint
 from seg.task import SegmentationTask
 from seg.trainer import Trainer
@@ -227,6 +228,8 @@ class SegCLI(LightningCLI):
         self.show("test")
         if tested.name != "best.ckpt":
             print("tested last.ckpt: no validation took place, so that there is no best.ckpt")
+        for line in [*summaries(self.trainer), *signs(self.csv.series())]:
+            print(line)
         places = {"checkpoint": tested, "curves": self.run / "curves.png", "examples": self.run / "examples"}
         for label, path in {**places, "numbers": self.csv.path}.items():
             if path.exists():

@@ -1,4 +1,4 @@
-"""NaN and infinity in loss or gradient: the step is left out, and its batch kept so that it can be replayed."""
+"""NaN and infinity in training: the step is left out, and its batch kept so that it can be replayed."""
 
 import math
 from pathlib import Path
@@ -18,7 +18,7 @@ FORMAT = 1
 
 
 class Guard(Callback):
-    """Keep steps whose loss or gradient is not finite away from the weights, keep their batches, tell spikes.
+    """Leave out steps whose loss, gradient or batch statistics are not finite, keep their batches, tell spikes.
 
     A step that is left out changes nothing but the schedule: weights, the optimiser's moments and the statistics of
     batch norms stay as they were before its first batch. That is the default, because one bad batch must not cost a
@@ -81,7 +81,7 @@ class Guard(Callback):
         """Note the batch; at the first of an optimiser step what a left-out step must give back."""
         if batch_idx % trainer.accumulate_grad_batches == 0:
             self.batches, self.losses = [], []
-            self.buffers = flat_buffers(pl_module)
+            self.buffers = flat_buffers(network(pl_module))
             self.generators = {"cpu": torch.get_rng_state()}
             if pl_module.device.type == "cuda":
                 self.generators["cuda"] = torch.cuda.get_rng_state()
@@ -101,18 +101,20 @@ class Guard(Callback):
         ]
         largest = torch.nn.utils.get_total_norm(gradients, math.inf)
         loss = torch.stack(self.losses).float().sum()
-        numbers = torch.stack([~largest.isfinite(), ~loss.isfinite(), loss]).float()
+        statistics = [~flat.isfinite().all() for flat in flat_buffers(network(pl_module)).values()]
+        wrong = torch.stack([~loss.isfinite(), *statistics]).any()
+        numbers = torch.stack([~largest.isfinite(), wrong, loss]).float()
         if trainer.world_size > 1:
             numbers = torch.as_tensor(trainer.strategy.reduce(numbers, reduce_op="mean"))
-        gradient_wrong, loss_wrong, value = numbers.tolist()
+        gradient_wrong, other_wrong, value = numbers.tolist()
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         value /= scaler.get_scale() if scaler else 1.0
-        if not gradient_wrong and not loss_wrong:
+        if not gradient_wrong and not other_wrong:
             self.in_a_row = 0
             self.observe(trainer, value)
             return
         self.in_a_row += 1
-        if scaler is not None and not loss_wrong and self.in_a_row < self.patience:
+        if scaler is not None and not other_wrong and self.in_a_row < self.patience:
             return  # an overflow of the scaled gradient, which the scaler leaves out and adapts to
         self.fail(trainer, pl_module, value, float(largest))
         if scaler is None or not gradient_wrong:  # a scaler finds the same, and must see it to lower its scale
@@ -136,7 +138,7 @@ class Guard(Callback):
 
         """
         step = trainer.global_step + 1
-        restore_buffers(pl_module, self.buffers)
+        restore_buffers(network(pl_module), self.buffers)
         self.skipped.append(step)
         path = self.write(trainer, pl_module, step)
         found = f"step {step}: the loss is {loss:.4g}, the largest gradient {largest:.4g}"
@@ -145,7 +147,7 @@ class Guard(Callback):
             if trainer.is_global_zero:
                 print(f"{found}; the step is left out{where}", flush=True)
             return
-        many = f", the {self.in_a_row}th failure in a row" if self.in_a_row > 1 else ""
+        many = f", {self.in_a_row} failures in a row" if self.in_a_row > 1 else ""
         raise ValueError(
             f"{found}{many}; training ends{where}. What helps: a lower learning rate, warm-up, "
             "trainer.gradient_clip_val: 1.0, precision: 32; then go on with --ckpt_path last"
@@ -194,15 +196,28 @@ class Guard(Callback):
         lines = []
         if self.skipped:
             kept = f"; batches in {self.folder}, see seg replay" if self.folder and self.folder.is_dir() else ""
-            lines.append(f"steps left out, their loss or gradient not finite: {listed(self.skipped)}{kept}")
+            lines.append(f"steps left out, not finite: {listed(self.skipped)}{kept}")
         if self.jumps:
             lines.append(f"spikes of the training loss at steps: {listed(self.jumps)}")
         return lines
 
 
+def summaries(trainer: pl.Trainer) -> list[str]:
+    """Return the lines that the guard of a run has for its end."""
+    guards = [callback for callback in trainer.callbacks if isinstance(callback, Guard)]  # type: ignore[attr-defined]
+    return [line for guard in guards for line in guard.summary()]
+
+
 def listed(steps: list[int], most: int = 8) -> str:
     """Return step numbers as text, the first few of many."""
     return ", ".join(map(str, steps[:most])) + (f" and {len(steps) - most} more" if len(steps) > most else "")
+
+
+def network(task: pl.LightningModule) -> torch.nn.Module:
+    """Return what has statistics that training moves: the task's other buffers may be infinite, and stay."""
+    found = getattr(task, "net", task)
+    assert isinstance(found, torch.nn.Module)
+    return found
 
 
 def flat_buffers(module: torch.nn.Module) -> dict[torch.dtype, Tensor]:

@@ -144,7 +144,7 @@ def replay(path: Path, device: str = "auto", precision: str | None = None) -> Tr
     trace = Trace(
         held["step"],
         [
-            f"step {held['step']}, epoch {held['epoch'] + 1}, process {held['rank']}, precision {precision}, on {kind}; "
+            f"step {held['step']}, epoch {held['epoch'] + 1}, process {held['rank']}, precision {precision}, on {kind}",
             f"images: {', '.join(map(str, names))}",
             "in training its losses were " + ", ".join(f"{loss / held['scale']:.6g}" for loss in held["losses"]),
         ],
@@ -183,7 +183,8 @@ def run(task: "SegmentationTask", held: dict[str, Any], precision: str, trace: T
     from seg.predict import autocast
 
     for name, tensor in [*task.named_parameters(), *task.named_buffers()]:
-        note(trace, name, "weight", tensor)
+        if not name.startswith("pixels."):  # where no limit is set, it is infinite
+            note(trace, name, "weight", tensor)
     # what the step reads off the trainer: mixing is drawn from the numbers that name a batch
     task.trainer = SimpleNamespace(current_epoch=held["epoch"], global_rank=held["rank"])  # type: ignore[assignment]
     setattr(task, "log", lambda name, value, **_: logged(trace, name, value))  # noqa: B010 (there is no logger)
@@ -238,7 +239,9 @@ def watched(task: "nn.Module", trace: Trace) -> Iterator[None]:
                     continue
                 note(trace, name, "activation", tensor.detach(), kind)
                 if tensor.requires_grad:
-                    tensor.register_hook(lambda gradient: note(trace, name, "gradient", gradient, kind))
+                    tensor.register_hook(  # type: ignore[no-untyped-call]
+                        lambda gradient: note(trace, name, "gradient", gradient, kind)
+                    )
 
         return after
 
