@@ -24,7 +24,7 @@ COMMANDS = {
         "seg.doctor.command:main",
         "data: is this data set fit to train on? run: is this set-up able to learn?",
     ),
-    "replay": ("seg.replay:main", "the training step that went wrong, once more, layer by layer"),
+    "replay": ("seg.replay:main", "a training step that was not finite, run again: where does it begin?"),
     "report": ("seg.report.command:main", "a run folder in, one HTML page out: scores, curves, confusion, images"),
     "compare": ("seg.report.command:compare_main", "runs side by side in one HTML page"),
     "predict": ("seg.predict:main", "images in, masks and overlays out; needs nothing but a checkpoint"),

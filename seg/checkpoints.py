@@ -1,112 +1,132 @@
-"""Writing checkpoints so that nothing that was written is ever lost, and leaving one behind when a run is stopped."""
+"""Writing checkpoints so that nothing that was written is ever lost, and finding a whole one to go on from."""
 
 import os
-import signal
-import threading
+import shutil
+import zipfile
+import zlib
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
-from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
-from pytorch_lightning.utilities.exceptions import SIGTERMException
+from pytorch_lightning.callbacks import ModelCheckpoint
 
 from seg.files import replacing
+
+LAST, PREVIOUS, BEST = "last.ckpt", "last-previous.ckpt", "best.ckpt"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Write a checkpoint beside its target and rename it, so that every reader finds a whole one."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        """Write a checkpoint; addresses with a scheme (s3://…) are left to Lightning."""
+        """Write a checkpoint; addresses with a scheme (s3://…) are left to Lightning.
+
+        Raises:
+            OSError: it could not be written; names the file, the reason and the cure.
+
+        """
         if "://" in str(path) or storage_options is not None:
             super().save_checkpoint(checkpoint, path, storage_options)
             return
-        with replacing(path) as temporary, temporary.open("wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with replacing(path) as temporary, temporary.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+        except (OSError, RuntimeError) as error:  # torch's writer tells of a full disk by a RuntimeError
+            raise OSError(not_written(Path(path), error)) from error
 
 
-def best_checkpoint(folder: Path) -> ModelCheckpoint:
-    """Return Lightning's callback that keeps `best.ckpt`, the one with the highest validation mIoU."""
-    return ModelCheckpoint(
-        dirpath=folder, filename="best", monitor="val/miou", mode="max", save_top_k=1, enable_version_counter=False
+def not_written(path: Path, error: BaseException) -> str:
+    """Return what to tell of a checkpoint that could not be written."""
+    while not isinstance(error, OSError) and error.__context__ is not None:
+        error = error.__context__
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error).partition("\n")[0]
+    kept = "; the one that is there stays whole" if path.exists() else ""
+    try:
+        room = f"{shutil.disk_usage(path.parent).free / 2**20:.0f} MiB are free there"
+    except OSError:
+        room = "the folder is not there"
+    return (
+        f"cannot write the checkpoint {path}: {reason}{kept}. {room}; make room or choose another place with "
+        "--trainer.default_root_dir, then go on with --ckpt_path last"
     )
 
 
-class LastCheckpoint(Checkpoint):
-    """Keep `last.ckpt` after every epoch, and write it on Ctrl-C or SIGTERM once the current step is complete.
-
-    A second Ctrl-C stops at once; `last.ckpt` is then that of the last complete epoch.
+class BestCheckpoint(ModelCheckpoint):
+    """Keep `best.ckpt`, the one with the highest validation mIoU, also where the run folder has been moved.
 
     Args:
-        folder: where `last.ckpt` is kept.
+        folder: where `best.ckpt` is kept.
 
     """
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / "last.ckpt"
-        self.stop_asked = False
-        self.saved_step = -1
-        self.previous_handler: Any = None
+        super().__init__(
+            dirpath=folder, filename="best", monitor="val/miou", mode="max", save_top_k=1, enable_version_counter=False
+        )
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Take over Ctrl-C for the time of a fit."""
-        if stage == "fit" and threading.current_thread() is threading.main_thread():
-            self.previous_handler = signal.signal(signal.SIGINT, self.ask_to_stop)
+    @property
+    def state_key(self) -> str:
+        """Return the name under which checkpoints hold the best score: that of Lightning's own class."""
+        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
 
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Give Ctrl-C back."""
-        if self.previous_handler is not None:
-            signal.signal(signal.SIGINT, self.previous_handler)
-            self.previous_handler = None
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the best score; Lightning drops it where the folder has another name than when it was written."""
+        best = Path(self.dirpath or ".") / BEST
+        if state_dict.get("dirpath") != self.dirpath and best.is_file():
+            moved = {str(best): score for score in state_dict.get("best_k_models", {}).values()}
+            state_dict = {**state_dict, "dirpath": self.dirpath, "best_k_models": moved, "last_model_path": ""}
+            state_dict |= {"best_model_path": str(best), "kth_best_model_path": str(best) if moved else ""}
+        super().load_state_dict(state_dict)
 
-    def ask_to_stop(self, number: int, frame: FrameType | None) -> None:
-        """Note the wish to stop; the second time stop at once."""
-        if self.stop_asked:
-            raise KeyboardInterrupt
-        self.stop_asked = True
-        print("\nstopping after this step (Ctrl-C again: at once, without saving it)", flush=True)
 
-    def save(self, trainer: pl.Trainer) -> None:
-        """Write `last.ckpt`."""
-        self.saved_step = trainer.global_step
-        trainer.save_checkpoint(self.path, weights_only=False)
+def keep_previous(path: Path) -> None:
+    """Keep a checkpoint that is about to be replaced as `last-previous.ckpt`, without a moment with neither."""
+    if not path.is_file():
+        return
+    with replacing(path.with_name(PREVIOUS)) as temporary:
+        try:
+            os.link(path, temporary)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(path, temporary)
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Save where a stop was asked for, once the optimiser step is complete; an epoch's last waits for its end."""
-        complete = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if self.stop_asked and complete and not trainer.is_last_batch:
-            self.save(trainer)
 
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        """Stop where that was asked for, once the saved step has been logged as well."""
-        self.stop_if_saved(trainer)
+def is_whole(path: Path) -> bool:
+    """Tell whether a checkpoint is there and undamaged: its checksums are looked at, its contents are not."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None and bool(archive.namelist())
+    except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError):
+        return False
 
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stop before a validation within the epoch, likewise."""
-        self.stop_if_saved(trainer)
 
-    def stop_if_saved(self, trainer: pl.Trainer) -> None:
-        """Raise KeyboardInterrupt if it was asked for and nothing would be lost."""
-        if self.stop_asked and self.saved_step == trainer.global_step:
-            raise KeyboardInterrupt
+def whole_ones(folder: Path) -> list[Path]:
+    """Return the undamaged checkpoints of a run's folder to go on from, the furthest first."""
+    return [path for name in (LAST, PREVIOUS, BEST) if is_whole(path := folder / name)]
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save after every epoch."""
-        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            self.save(trainer)
-        if self.stop_asked:
-            raise KeyboardInterrupt
 
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Save on SIGTERM, which Lightning raises between steps; after other errors the state may be half changed."""
-        if isinstance(exception, SIGTERMException) and self.saved_step != trainer.global_step:
-            self.save(trainer)
+def resumable(path: Path, fall_back: bool) -> Path:
+    """Return a checkpoint to go on from: the given one, or where it is damaged the one before, which is said.
+
+    Args:
+        path: the checkpoint that was asked for.
+        fall_back: whether another one of the same folder will do.
+
+    Raises:
+        FileNotFoundError: there is none, and no other.
+        ValueError: it is damaged; names those that are not.
+
+    """
+    if is_whole(path):
+        return path
+    others = [other for other in whole_ones(path.parent) if other != path]
+    wrong = "is no checkpoint, or a damaged one" if path.is_file() else "is not there"
+    if fall_back and others:
+        print(f"{path} {wrong}; going on from the one before, {others[0]}", flush=True)
+        return others[0]
+    if not path.is_file():
+        raise FileNotFoundError(f"--ckpt_path {path}: there is no such file")
+    cure = f"give {' or '.join(map(str, others))}, which is whole" if others else "give another"
+    raise ValueError(f"--ckpt_path {path}: no checkpoint, or a damaged one; {cure}")

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from pytorch_lightning import LightningDataModule, LightningModule
 from pytorch_lightning import Trainer as AnyTrainer
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.trainer.states import TrainerStatus
@@ -18,11 +18,12 @@ from pytorch_lightning.trainer.states import TrainerStatus
 from seg import jobs, metrics, runs
 from seg.arguments import Parser, configs_in, expand, refuse_contradictions, typed_facts
 from seg.callbacks import Examples, Records, draw_curves, record, run_loggers
-from seg.checkpoints import LastCheckpoint, best_checkpoint
+from seg.checkpoints import BestCheckpoint, resumable
 from seg.doctor.quick import QuickCheck
 from seg.errors import quiet, told
 from seg.files import replacing
 from seg.gallery import Gallery
+from seg.guard import Guard, summaries
 from seg.loggers import CSV, RunLogger
 from seg.models.weights import without_weights
 from seg.output import HELP, outcome, taken
@@ -30,6 +31,8 @@ from seg.progress import progress
 from seg.report.command import finish
 from seg.report.journal import Journal
 from seg.report.record import ImageRecord
+from seg.signs import signs
+from seg.stopping import LastCheckpoint
 from seg.task import SegmentationTask
 from seg.trainer import Trainer
 
@@ -124,13 +127,8 @@ class SegCLI(LightningCLI):
             self.checkpoint = Path(given)
         if self.job and self.job.rank:
             return  # the file may lie on the first process's machine alone, and is looked at there
-        if self.checkpoint is not None and not self.checkpoint.is_file():
-            raise FileNotFoundError(f"--ckpt_path {self.checkpoint}: there is no such file")
-        if self.checkpoint is not None and not zipfile.is_zipfile(self.checkpoint):
-            raise ValueError(
-                f"--ckpt_path {self.checkpoint}: no checkpoint, or a damaged one; "
-                "give another, such as best.ckpt of the same run"
-            )
+        if self.checkpoint is not None:
+            self.checkpoint = resumable(self.checkpoint, fall_back=given == "last")
 
     def instantiate_classes(self) -> None:
         """Build data, task and trainer; note beforehand what is typed by hand, for links override it."""
@@ -162,12 +160,13 @@ class SegCLI(LightningCLI):
             Records(),
             Examples(self.run / "examples"),
             *self.gallery(config.callbacks),
-            best_checkpoint(folder),
+            BestCheckpoint(folder),
+            Guard(),
             LastCheckpoint(folder),
             Journal(self.run),
             ImageRecord(self.run),
         ]
-        self.trainer_defaults = {"callbacks": callbacks}
+        self.trainer_defaults = {"callbacks": unless_given(callbacks, config.callbacks)}
         with self.forgotten_if_nothing_happens():
             return super().instantiate_trainer(logger=self.loggers(config.logger), **kwargs)
 
@@ -258,6 +257,8 @@ class SegCLI(LightningCLI):
         self.show("test")
         if tested.name != "best.ckpt":
             print("tested last.ckpt: no validation took place, so that there is no best.ckpt")
+        for line in [*summaries(self.trainer), *signs(self.csv.series())]:
+            print(line)
         places = {"checkpoint": tested, "curves": self.run / "curves.png", "examples": self.run / "examples"}
         for label, path in {**places, "numbers": self.csv.path}.items():
             if path.exists():
@@ -294,6 +295,12 @@ class SegCLI(LightningCLI):
         result = self.model.results[stage]
         print(f"\n{stage} mIoU {float(result['miou']):.4f}" + (f" (on the {split} split)" if split != stage else ""))
         print(metrics.table(result, self.model.class_names))
+
+
+def unless_given(callbacks: list[Callback], given: Any) -> list[Callback]:
+    """Return seg's callbacks without those that the configuration gives with settings of its own."""
+    kinds = {type(callback) for callback in (given if isinstance(given, list) else [given])}
+    return [callback for callback in callbacks if type(callback) not in kinds]
 
 
 def main(args: list[str] | None = None, default: str = "") -> None:

@@ -1,6 +1,7 @@
 """Writing a file whole or not at all, and reading the lists that people write."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,27 @@ def replacing(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Delete the temporary files of `replacing` that killed processes left in a folder; those of living ones stay."""
+    for path in folder.glob(".*.tmp*"):
+        found = re.fullmatch(r"\..*\.(\d+)\.tmp(\..*)?", path.name)
+        if found and not alive(int(found[1])):
+            path.unlink(missing_ok=True)
+
+
+def alive(process: int) -> bool:
+    """Tell whether another process of this number runs on this machine."""
+    if os.name == "nt":  # where asking would end it
+        return process != os.getpid()
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return process != os.getpid()
 
 
 def read_lines(path: str | Path) -> list[str]:

@@ -169,16 +169,6 @@ def test_resuming_without_a_run_says_what_was_looked_for(workplace, shapes, caps
     assert "no run of 'tiny' has a checkpoint" in capsys.readouterr().err
 
 
-def test_a_damaged_checkpoint_is_named_with_the_cure(workplace, shapes, capsys):
-    run("--config", write_config(workplace / "tiny.yaml", shapes, max_epochs=1))
-    last = workplace / "runs/tiny/version_0/checkpoints/last.ckpt"
-    last.write_bytes(last.read_bytes()[:1000])
-    with pytest.raises(SystemExit) as refused:
-        run("--config", workplace / "tiny.yaml", "--ckpt_path", "last")
-    assert refused.value.code == 2
-    assert "damaged" in capsys.readouterr().err
-
-
 def test_training_stops_at_its_time_limit_and_the_schedule_has_reached_its_end(workplace, shapes):
     model = {"net": SMALL["model"]["net"], "schedule": {"class_path": "seg.schedules.Cosine"}}
     config = write_config(workplace / "tiny.yaml", shapes, model=model, max_epochs=None, max_time="00:00:00:04")

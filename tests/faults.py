@@ -1,0 +1,58 @@
+"""Callbacks with which the tests do to a run what happens to runs."""
+
+import os
+
+import torch
+from pytorch_lightning.callbacks import Callback
+
+from seg.guard import Guard
+
+
+class Signal(Callback):
+    """Send this process a signal in an optimiser step, once; 2 is Ctrl-C, 15 is SIGTERM, 9 is SIGKILL."""
+
+    def __init__(self, step: int, number: int) -> None:
+        self.step, self.number, self.sent = step, number, False
+
+    def on_train_batch_start(self, trainer, *args) -> None:
+        if not self.sent and trainer.global_step >= self.step - 1:
+            self.sent = True
+            os.kill(os.getpid(), self.number)
+
+
+class Poison(Callback):
+    """Give the batches of some optimiser steps an image of huge values, or the network an infinite weight."""
+
+    def __init__(self, steps: list[int], what: str = "image", rank: int = 0) -> None:
+        self.steps, self.what, self.rank = steps, what, rank
+
+    def on_train_batch_start(self, trainer, task, batch, batch_idx) -> None:
+        if trainer.global_step + 1 not in self.steps or trainer.global_rank != self.rank:
+            return
+        if self.what == "image":
+            batch["image"] = batch["image"].float()
+            batch["image"][0] = 3e38  # NaN and infinity are missing values, and allowed
+        else:
+            with torch.no_grad():
+                next(task.net.parameters())[0, 0, 0, 0] = torch.inf
+
+
+class NoGuard(Guard):
+    """Take seg's own guard out of a run."""
+
+    def setup(self, trainer, task, stage) -> None:
+        trainer.callbacks = [callback for callback in trainer.callbacks if not isinstance(callback, Guard)]
+
+
+class CallItAFailure(Callback):
+    """Have the guard write a step that is finite, and keep its gradients."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_before_optimizer_step(self, trainer, task, optimizer) -> None:
+        if trainer.global_step + 1 == self.step:
+            guard = next(callback for callback in trainer.callbacks if isinstance(callback, Guard))
+            found = {name: parameter.grad.clone() for name, parameter in task.named_parameters()}
+            torch.save(found, "gradients.pt")
+            guard.fail(trainer, task, 0.0, 0.0)
