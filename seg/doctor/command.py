@@ -3,7 +3,10 @@
 import sys
 from importlib import import_module
 
-EXAMINATIONS = {"data": ("seg.doctor.data_command", "is this data set fit to train on?")}
+EXAMINATIONS = {
+    "data": ("seg.doctor.data_command", "is this data set fit to train on?"),
+    "run": ("seg.doctor.run_command", "is this set-up able to learn?"),
+}
 """Name -> module and help; the module has main(argv)."""
 
 

@@ -6,8 +6,8 @@ from typing import Any, Literal, NamedTuple
 
 from seg.data.dataset import Pair
 
-Severity = Literal["pass", "warn", "fail"]
-_ORDER = ("pass", "warn", "fail")
+Severity = Literal["skip", "pass", "warn", "fail"]
+_ORDER: tuple[Severity, ...] = ("skip", "pass", "warn", "fail")
 
 
 class Place(NamedTuple):
@@ -31,7 +31,7 @@ class Finding:
 
     Args:
         check: name of the check.
-        severity: pass; warn, one may train; or fail, one should not, or cannot.
+        severity: skip, it was not looked at; pass; warn, one may train; or fail, one should not, or cannot.
         text: what was found.
         cure: what to do about it.
         places: where, all of them.
@@ -67,5 +67,4 @@ def counted(number: int, one: str, many: str = "") -> str:
 
 def worst(findings: Sequence[Finding]) -> Severity:
     """Return the highest severity among findings, "pass" where there are none."""
-    found = max((_ORDER.index(finding.severity) for finding in findings), default=0)
-    return ("pass", "warn", "fail")[found]
+    return max((finding.severity for finding in findings), key=_ORDER.index, default="pass")

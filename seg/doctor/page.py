@@ -1,6 +1,6 @@
 """The report as one HTML page that needs nothing else: no network, no script, pictures inside."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from html import escape
 
 from seg.doctor.data import Report
@@ -47,12 +47,17 @@ def page(report: Report) -> str:
         *(part for finding in order for part in _section(finding, report)),
         *_classes(report),
     ]
+    return document(report.title, body)
+
+
+def document(title: str, body: Iterable[str]) -> str:
+    """Return a page, HTML, of elements whose texts are escaped already."""
     # a policy instead of trust: whatever slipped through could not fetch or run anything
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        f"<title>{escape(report.title)}</title><style>{_STYLE}</style></head>\n<body>\n"
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n<body>\n"
         + "\n".join(body)
         + "\n</body></html>\n"
     )

@@ -20,7 +20,7 @@ def text(report: Report) -> str:
     parts = ", ".join(f"{len(part)} {split}" for split, part in survey.splits.items()) or "no pairs"
     lines = [f"{report.title}: {type(data).__name__} in {data.root}, {data.num_classes} classes, {parts}", ""]
     for finding in report.findings:
-        lines += _lines(finding)
+        lines += lines_of(finding)
     if survey.frequencies:
         lines += ["", *_table(report)]
     count = {kind: sum(f.severity == kind for f in report.findings) for kind in ("pass", "warn", "fail")}
@@ -28,7 +28,8 @@ def text(report: Report) -> str:
     return "\n".join([*lines, "", f"{numbers}: {VERDICTS[report.verdict]}"])
 
 
-def _lines(finding: Finding) -> list[str]:
+def lines_of(finding: Finding) -> list[str]:
+    """Return a finding's lines: what was found, its first places, and the cure."""
     mark = finding.severity if finding.severity == "pass" else finding.severity.upper()
     head = f"{mark:<6}{finding.check:<14}"
     lines = textwrap.wrap(

@@ -3,7 +3,7 @@
 import os
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -106,15 +106,20 @@ class TrainingStep:
             return torch.cuda.max_memory_allocated(self.device)
         held = [*self.net.parameters(), *self.net.buffers(), self.images, self.target]
         held += [value for state in self.optimizer.state.values() for value in state.values() if _is_tensor(value)]
-        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it reports its starts, and a GPU that is not there, otherwise
-        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-            self.run()
-        events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
-        live = peak = 0
-        for event in sorted(events, key=lambda event: event.start_ns()):
-            live += event.nbytes()
-            peak = max(peak, live)
-        return peak + sum(value.nbytes for value in held)
+        return peak_allocated(self.run) + sum(value.nbytes for value in held)
+
+
+def peak_allocated(run: Callable[[], object]) -> int:
+    """Return the most bytes that what runs on the CPU holds at one moment, beyond what was held before."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it reports its starts, and a GPU that is not there, otherwise
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        run()
+    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    live = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        live += event.nbytes()
+        peak = max(peak, live)
+    return peak
 
 
 def _is_tensor(value: Any) -> bool:
