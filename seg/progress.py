@@ -50,7 +50,7 @@ class PlainProgress(ProgressBar):
         self.printed_step = step
         total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
         # what is logged is the mean over processes and accumulated batches; what is handed on is this batch's share
-        loss = trainer.callback_metrics.get("train/loss", outputs["loss"] if isinstance(outputs, dict) else outputs)
+        loss = trainer.callback_metrics["train/loss"]
         self.say(
             f"epoch {trainer.current_epoch + 1}" + (f"/{total}" if total else ""),
             f"step {step}",
