@@ -138,6 +138,7 @@ def test_two_processes_fetch_once_make_one_folder_and_one_wandb_run(workplace):
     assert result.stdout.count("test mIoU") == 1
 
 
+@pytest.mark.slow
 def test_two_processes_draw_each_mask_once_before_the_first_step(workplace):
     root, shapes = workplace / "photos", [shape("leaf", square(5, 5, 20)), shape("pot", square(30, 9, 9))]
     for number in range(8):
