@@ -72,6 +72,11 @@ def current(num_nodes: int = 1) -> Job | None:
 
     if SLURMEnvironment.detect():
         slurm = SLURMEnvironment()
+        identity, restarts = f"slurm {environment['SLURM_JOB_ID']}", int(environment.get("SLURM_RESTART_COUNT", 0))
+        if (
+            "SLURM_STEP_ID" not in environment
+        ):  # in the script itself, without srun: one process, however many it may be
+            return Job(0, 0, 0, 1, "", 0, identity, restarts)
         return Job(
             slurm.global_rank(),
             slurm.local_rank(),
@@ -79,8 +84,8 @@ def current(num_nodes: int = 1) -> Job | None:
             slurm.world_size(),
             slurm.main_address,
             slurm.main_port,
-            f"slurm {environment['SLURM_JOB_ID']}",
-            int(environment.get("SLURM_RESTART_COUNT", 0)),
+            identity,
+            restarts,
         )
     if num_nodes > 1 and "LOCAL_RANK" not in environment and {"MASTER_ADDR", "MASTER_PORT"} <= environment.keys():
         machine = int(environment.get("NODE_RANK", environment.get("GROUP_RANK", 0)))
