@@ -8,7 +8,7 @@ processes meet at anyway (MASTER_ADDR, MASTER_PORT). Processes that Lightning it
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cache
 from typing import Any, NamedTuple
@@ -57,7 +57,7 @@ def current(num_nodes: int = 1) -> Job | None:
     if distributed.is_available() and distributed.is_torchelastic_launched():
         address, port = environment["MASTER_ADDR"], int(environment["MASTER_PORT"])
         named = environment["TORCHELASTIC_RUN_ID"]
-        return Job(
+        job = Job(
             int(environment["RANK"]),
             int(environment["LOCAL_RANK"]),
             int(environment["GROUP_RANK"]),
@@ -67,10 +67,16 @@ def current(num_nodes: int = 1) -> Job | None:
             f"torchrun {named if named != 'none' else f'{address}:{port}'}",
             int(environment.get("TORCHELASTIC_RESTART_COUNT", 0)),
         )
+        return job._replace(restarts=_most_restarts(job))
     from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 
     if SLURMEnvironment.detect():
         slurm = SLURMEnvironment()
+        identity, restarts = f"slurm {environment['SLURM_JOB_ID']}", int(environment.get("SLURM_RESTART_COUNT", 0))
+        if (
+            "SLURM_STEP_ID" not in environment
+        ):  # in the script itself, without srun: one process, however many it may be
+            return Job(0, 0, 0, 1, "", 0, identity, restarts)
         return Job(
             slurm.global_rank(),
             slurm.local_rank(),
@@ -78,8 +84,8 @@ def current(num_nodes: int = 1) -> Job | None:
             slurm.world_size(),
             slurm.main_address,
             slurm.main_port,
-            f"slurm {environment['SLURM_JOB_ID']}",
-            int(environment.get("SLURM_RESTART_COUNT", 0)),
+            identity,
+            restarts,
         )
     if num_nodes > 1 and "LOCAL_RANK" not in environment and {"MASTER_ADDR", "MASTER_PORT"} <= environment.keys():
         machine = int(environment.get("NODE_RANK", environment.get("GROUP_RANK", 0)))
@@ -87,13 +93,32 @@ def current(num_nodes: int = 1) -> Job | None:
     return None
 
 
-@cache  # for the life of the process: the first one serves the store, which Lightning then uses as well
+@cache
+def _most_restarts(job: Job) -> int:
+    """Return the most restarts that a process of the job has seen: torchrun counts only those of the own machine."""
+    if job.size == 1:
+        return job.restarts
+    store = _store(job)
+    store.set(f"seg/restarts of {job.rank}", str(job.restarts))
+    if job.rank == 0:
+        most = max(int(store.get(f"seg/restarts of {rank}")) for rank in range(job.size))
+        store.set("seg/restarts", str(most))
+        return most
+    # where torchrun keeps its store, it holds what was said before: never fewer than one's own
+    return max(job.restarts, int(store.get("seg/restarts")))
+
+
 def _store(job: Job) -> Any:
+    return _connected(job.address, job.port, job.rank == 0)
+
+
+@cache  # for the life of the process: the first one serves the store, which Lightning then uses as well
+def _connected(address: str, port: int, first: bool) -> Any:
     from_agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     return distributed.TCPStore(  # type: ignore[attr-defined]
-        job.address,
-        job.port,
-        is_master=job.rank == 0 and not from_agent,
+        address,
+        port,
+        is_master=first and not from_agent,
         wait_for_workers=False,
         multi_tenant=True,
         timeout=TIMEOUT,
@@ -143,4 +168,5 @@ def one_of_each_machine_first(job: Job | None) -> Iterator[None]:
         yield
     finally:
         if not job.local_rank:  # after an error too: the others then meet it themselves
-            _store(job).set(key, "done")
+            with suppress(RuntimeError):  # the first process of all may be gone: that is told elsewhere
+                _store(job).set(key, "done")

@@ -126,7 +126,7 @@ class PlainProgress(ProgressBar):
             return
         self.printed_step = step
         # what is logged is the mean over processes and accumulated batches; what is handed on is this batch's share
-        loss = trainer.callback_metrics.get("train/loss", outputs["loss"] if isinstance(outputs, dict) else outputs)
+        loss = trainer.callback_metrics["train/loss"]
         left = self.clock.left(trainer)
         self.say(
             self._epoch(trainer),

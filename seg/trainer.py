@@ -44,6 +44,9 @@ class Trainer(pl.Trainer):
         plugins: Lightning's plugins.
         use_distributed_sampler: leave this off; the data modules split the images among the processes themselves.
 
+    Raises:
+        ValueError: devices and num_nodes make another number of processes than torchrun or SLURM has started.
+
     """
 
     def __init__(
@@ -74,8 +77,9 @@ class Trainer(pl.Trainer):
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(SharedCheckpointIO())
         resolved: Precision | int | str = precision
+        job = jobs.current(num_nodes)
         if precision == "auto":  # machines may differ, and would wait for each other's tensors of another type
-            resolved = jobs.agree(jobs.current(num_nodes), "precision", lambda: resolve_precision(accelerator))
+            resolved = jobs.agree(job, "precision", lambda: resolve_precision(accelerator))
         # SyncBatchNorm refuses CPU tensors, so that only several GPUs can ask for it
         synced = several_gpus(accelerator, devices, num_nodes) if sync_batchnorm == "auto" else sync_batchnorm
         if synced and not any(isinstance(plugin, LayerSync) for plugin in plugins):
@@ -92,6 +96,12 @@ class Trainer(pl.Trainer):
             use_distributed_sampler=use_distributed_sampler,
             **kwargs,
         )
+        if job is not None and job.identity and job.size != self.num_devices * self.num_nodes:
+            # each would train on its own, all in one folder
+            raise ValueError(
+                f"trainer.devices × trainer.num_nodes: {self.num_devices} × {self.num_nodes}, but {job.size} processes "
+                f"were started ({job.identity}); set devices to those of one machine and num_nodes to the machines"
+            )
         if self.strategy.root_device.type == "cuda":
             use_tf32(tf32)
         if self.strategy.root_device.type == "cpu":

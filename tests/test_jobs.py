@@ -87,6 +87,7 @@ def steps(folder: Path) -> list[int]:
 
 SLURM = {
     "SLURM_JOB_ID": "4711",
+    "SLURM_STEP_ID": "0",
     "SLURM_JOB_NAME": "train",
     "SLURM_NTASKS": "2",
     "SLURM_NTASKS_PER_NODE": "1",
@@ -113,8 +114,11 @@ def test_a_process_knows_by_its_environment_who_started_it(monkeypatch):
     assert by_hand == jobs.Job(1, 0, 1, 2, "a", 1, "", 0)
     slurm = launched(monkeypatch, **SLURM, SLURM_PROCID="1", SLURM_NODEID="1", SLURM_RESTART_COUNT="2")
     assert slurm == jobs.Job(1, 0, 1, 2, "127.0.0.1", 15000 + 4711, "slurm 4711", 2)
+    alone = launched(monkeypatch, **{name: value for name, value in SLURM.items() if name != "SLURM_STEP_ID"})
+    assert (alone.rank, alone.size, alone.identity) == (0, 1, "slurm 4711")
     ranks = {"RANK": "3", "LOCAL_RANK": "1", "GROUP_RANK": "1", "WORLD_SIZE": "4", "TORCHELASTIC_RESTART_COUNT": "1"}
     meeting = {"MASTER_ADDR": "a", "MASTER_PORT": "1"}
+    monkeypatch.setattr(jobs, "_most_restarts", lambda job: job.restarts)
     named = launched(monkeypatch, **ranks, **meeting, TORCHELASTIC_RUN_ID="mine")
     assert named == jobs.Job(3, 1, 1, 4, "a", 1, "torchrun mine", 1)
     assert launched(monkeypatch, **ranks, **meeting, TORCHELASTIC_RUN_ID="none").identity == "torchrun a:1"
@@ -142,6 +146,11 @@ def test_the_first_process_chooses_the_run_folder_of_all(tmp_path, four):
     folders = in_each(four, lambda job: runs.run_folder(None, tmp_path / f"machine_{job.machine}", "tiny", job))
     assert folders == [tmp_path / "machine_0/tiny/version_7"] * 4
     assert not (tmp_path / "machine_1").exists()
+
+
+def test_a_restart_that_one_machine_counts_is_one_for_all(four):
+    counted = [job._replace(restarts=job.machine) for job in four]
+    assert in_each(counted, jobs._most_restarts) == [1, 1, 1, 1]
 
 
 def test_a_process_that_trains_twice_agrees_twice(tmp_path, four):

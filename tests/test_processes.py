@@ -88,7 +88,7 @@ def assert_same_training(one: Path, other: Path, processes: int) -> None:
         assert logged(other, name) == pytest.approx(logged(one, name), rel=1e-5), name
 
 
-@pytest.mark.parametrize("loss", [None, WEIGHTED], ids=["plain", "weighted"])
+@pytest.mark.parametrize("loss", [None, pytest.param(WEIGHTED, marks=pytest.mark.slow)], ids=["plain", "weighted"])
 def test_two_processes_of_two_batches_a_step_have_the_gradients_of_one_of_all_pixels(workplace, uneven, loss):
     model = {"loss": loss} if loss else {}
     one = train(workplace / "one", uneven, model, processes=1, accumulate=1)
@@ -138,6 +138,7 @@ def test_two_processes_fetch_once_make_one_folder_and_one_wandb_run(workplace):
     assert result.stdout.count("test mIoU") == 1
 
 
+@pytest.mark.slow
 def test_two_processes_draw_each_mask_once_before_the_first_step(workplace):
     root, shapes = workplace / "photos", [shape("leaf", square(5, 5, 20)), shape("pot", square(30, 9, 9))]
     for number in range(8):

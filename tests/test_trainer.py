@@ -71,6 +71,12 @@ def test_the_first_process_of_a_job_chooses_the_precision_of_all(monkeypatch):
     assert Trainer(accelerator="cpu", logger=False).precision == "bf16-mixed"
 
 
+def test_processes_that_would_each_train_alone_are_refused(monkeypatch):
+    monkeypatch.setattr(jobs, "current", lambda num_nodes: jobs.Job(1, 1, 0, 2, "", 0, "torchrun mine", 0))
+    with pytest.raises(ValueError, match=r"devices × trainer.num_nodes: 1 × 1, but 2 processes were started"):
+        Trainer(accelerator="cpu", logger=False, precision="32")
+
+
 def test_checkpoints_are_written_atomically_unless_another_writer_is_given():
     assert isinstance(Trainer(accelerator="cpu", logger=False).strategy.checkpoint_io, AtomicCheckpointIO)
 
