@@ -1,6 +1,5 @@
 """The task: a network, a loss, metrics and an optimiser, trained, validated and tested by one shared step."""
 
-from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -10,14 +9,16 @@ from pytorch_lightning.cli import OptimizerCallable
 from torch import Tensor, nn
 
 from seg import optimisation, schedules
+from seg.distillation import Distillation
 from seg.entry import checked_entry, entry, restore_generators
 from seg.evaluation import Evaluation, MetricCallable
+from seg.finetuning import start_from
 from seg.labels import largest_class
 from seg.losses import CrossEntropy
 from seg.losses.balance import balance_classes
 from seg.mixing import Mixing
 from seg.models.blocks import upsample
-from seg.models.weights import without_weights
+from seg.models.weights import weights_wanted, without_weights
 from seg.normalize import Normalize
 from seg.progress import say
 
@@ -36,6 +37,9 @@ class SegmentationTask(LightningModule):
         layer_decay: factor on the rate of each layer of the encoder, from its end towards the image, such as 0.9.
         lr_reference_batch: images a step that the learning rate is meant for; with another number (batch × accumulated
             batches × processes) it grows or shrinks in proportion. Not scaled where not given.
+        init_from: checkpoint of another run, of which the network takes what fits before training; see seg.finetuning.
+        distillation: learns from a trained network too, see seg.distillation.Distillation.
+        flood: level below which the training loss is not driven (Ishida et al. 2020); 0 for none.
         channels_last: keep the network and the images in the channels-last layout.
         compile: train the network compiled by torch.compile; its checkpoints are the same as those of any other.
         auxiliary_weight: factor on the loss of each auxiliary head that the network has (deep supervision).
@@ -56,11 +60,6 @@ class SegmentationTask(LightningModule):
 
     """
 
-    mean: Tensor
-    std: Tensor
-    lowest: Tensor
-    highest: Tensor
-
     def __init__(
         self,
         net: nn.Module,
@@ -77,6 +76,9 @@ class SegmentationTask(LightningModule):
         encoder_lr: float = 1.0,
         layer_decay: float = 1.0,
         lr_reference_batch: int | None = None,
+        init_from: str | None = None,
+        distillation: Distillation | None = None,
+        flood: float = 0.0,
         channels_last: bool = True,
         compile: bool = False,
         auxiliary_weight: float = 0.4,
@@ -87,10 +89,9 @@ class SegmentationTask(LightningModule):
         extra_metrics: list[MetricCallable] | None = None,
     ) -> None:
         super().__init__()
-        if auxiliary_weight < 0:
-            raise ValueError(
-                f"auxiliary_weight: {auxiliary_weight}, but a factor of 0 or more is expected, such as 0.4"
-            )
+        for name, value in (("auxiliary_weight", auxiliary_weight), ("flood", flood)):
+            if not value >= 0:
+                raise ValueError(f"{name}: {value}, but a number of 0 or more is expected, such as 0.4")
         optimisation.check_rates(encoder_lr, layer_decay, lr_reference_batch)
         # nothing ignored: this is what lets load_from_checkpoint(path) do without other arguments
         self.save_hyperparameters()
@@ -110,6 +111,7 @@ class SegmentationTask(LightningModule):
         self.mixing = mixing
         if mixing is not None:
             mixing.set_class_names(class_names)
+        self.distillation, self.flood = distillation, flood
         self.pixels = Normalize(mean, std, clip)
         self.image_kind = list(image_kind)
         scored = (len(class_names), ignore_index, include_background, extra_metrics or [])
@@ -117,15 +119,14 @@ class SegmentationTask(LightningModule):
         self.results: dict[str, dict[str, Tensor]] = {}
         self.generators: dict[str, Tensor] | None = None
         self.trained_precision = "32-true"
-        self._share_ignore_index()
-        if channels_last:
-            self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def _share_ignore_index(self) -> None:
-        """Give the data's ignore index to every loss term, so that no loss and metric can disagree."""
+        # so that no loss and metric can disagree
         for module in self.loss.modules():
             if hasattr(module, "ignore_index"):
-                setattr(module, "ignore_index", self.ignore_index)  # noqa: B010 (mypy takes it for a submodule)
+                setattr(module, "ignore_index", ignore_index)  # noqa: B010 (mypy takes it for a submodule)
+        if init_from is not None and weights_wanted():
+            say(start_from(net, init_from, len(mean)))
+        if channels_last:
+            self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     # -- images to logits ---------------------------------------------------------------------------------------------
 
@@ -156,11 +157,15 @@ class SegmentationTask(LightningModule):
             loss = loss + self.auxiliary_weight * auxiliary
             terms["auxiliary"] = auxiliary.detach()
         training = stage == "train"
+        if training and self.distillation is not None:
+            loss, terms["distillation"] = self.distillation.add(loss, outputs[0], batch, self.ignore_index)
         logged: dict[str, Any] = {"on_step": training, "on_epoch": not training}
         logged |= {"batch_size": len(target), "sync_dist": True}
         self.log(f"{stage}/loss", loss, **logged)
         for name, term in terms.items():
             self.log(f"{stage}/loss/{name}", term, **logged)
+        if training and self.flood:
+            loss = (loss - self.flood).abs() + self.flood
         return loss, outputs[0]
 
     def batch_loss(self, logits: Tensor, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -240,18 +245,11 @@ class SegmentationTask(LightningModule):
     def configure_optimizers(self) -> Any:
         """Build the optimiser and its schedule, stepped once per optimiser step."""
         groups = optimisation.parameter_groups(self, self.net, **self.rates)
-        scale, line = optimisation.batch_scale(self.trainer, self.lr_reference_batch)
-        if line:
-            say(line)
+        scale = optimisation.batch_scale(self.trainer, self.lr_reference_batch)
         optimizer = optimisation.build_optimizer(self.build_optimizer, groups, scale)
         self.logged_rates = optimisation.logged_groups(optimizer)
-        total = float(self.trainer.estimated_stepping_batches)
-        elapsed = partial(optimisation.elapsed_share, self.trainer)
-        scheduler = schedules.scheduler(optimizer, self.schedule, total, elapsed)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step", "frequency": 1},
-        }
+        scheduler = optimisation.scheduled(optimizer, self.schedule, self.trainer)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "frequency": 1}}
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Log the learning rates that the coming step is made with."""
@@ -288,9 +286,11 @@ class SegmentationTask(LightningModule):
         self.hparams.update({name: held.get(name) for name in names})
 
     def on_fit_start(self) -> None:
-        """Compile the network if asked to; give the loss the training split's pixel counts, where it needs them."""
+        """Compile the network if asked to; fetch what teaches it, and the pixel counts that the loss needs."""
         if self.compiled:
             self.net.compile()  # in place: the names in its state dict stay
+        if self.distillation is not None:
+            self.distillation.prepare(self)
         if getattr(self.loss, "needs_pixel_counts", False):
             counts = self.trainer.datamodule.pixel_counts()  # type: ignore[attr-defined]
             for line in balance_classes(self.loss, counts, self.class_names, self.device):
