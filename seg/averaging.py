@@ -45,7 +45,7 @@ class EMA(WeightAveraging):
     def average(self, averaged: Any, current: Any, number: Tensor | int) -> None:
         """Move the averaged tensors towards the current ones; equal values stay as they are, to the bit."""
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps)) if self.ramp else self.decay
-        get_ema_multi_avg_fn(decay)(averaged, current, number)
+        get_ema_multi_avg_fn(decay)(averaged, current, number)  # type: ignore[no-untyped-call]
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Bring the average to the device of the weights: it was made before they were moved."""

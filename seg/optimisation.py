@@ -126,7 +126,7 @@ def batch_scale(trainer: pl.Trainer, reference: int | None) -> float:
     images = batch * accumulated * processes
     line = f"{images} images a step ({batch} a batch × {accumulated} accumulated × {processes} processes)"
     say(f"learning rate × {images / reference:g}: {line} where it is meant for {reference}")
-    return images / reference
+    return float(images / reference)
 
 
 def scheduled(optimizer: torch.optim.Optimizer, schedule: Schedule, trainer: pl.Trainer) -> LambdaLR:

@@ -95,23 +95,20 @@ class SegmentationTask(LightningModule):
         optimisation.check_rates(encoder_lr, layer_decay, lr_reference_batch)
         # nothing ignored: this is what lets load_from_checkpoint(path) do without other arguments
         self.save_hyperparameters()
-        self.class_names = class_names
-        self.class_colors = class_colors
+        self.class_names, self.class_colors = class_names, class_colors
         self.ignore_index = ignore_index
         self.rates: dict[str, Any] = {"decay_norms": decay_norms, "encoder_lr": encoder_lr, "layer_decay": layer_decay}
         self.lr_reference_batch = lr_reference_batch
-        self.channels_last = channels_last
-        self.compiled = compile
+        self.channels_last, self.compiled = channels_last, compile
         self.auxiliary_weight = auxiliary_weight
         self.resize = resize
         self.net = net
         self.loss = loss if loss is not None else CrossEntropy()
         self.build_optimizer: OptimizerCallable = optimizer or optimisation.default_optimizer
         self.schedule = schedule or schedules.Constant()
-        self.mixing = mixing
+        self.mixing, self.distillation, self.flood = mixing, distillation, flood
         if mixing is not None:
             mixing.set_class_names(class_names)
-        self.distillation, self.flood = distillation, flood
         self.pixels = Normalize(mean, std, clip)
         self.image_kind = list(image_kind)
         scored = (len(class_names), ignore_index, include_background, extra_metrics or [])
@@ -239,7 +236,7 @@ class SegmentationTask(LightningModule):
 
     def configure_callbacks(self) -> list[Callback]:
         """Return the schedule, where it is one that watches the run."""
-        known = self.trainer.callbacks  # type: ignore[attr-defined]
+        known = list(self.trainer.callbacks)  # type: ignore[attr-defined]
         return [self.schedule] if isinstance(self.schedule, Callback) and self.schedule not in known else []
 
     def configure_optimizers(self) -> Any:
@@ -249,7 +246,7 @@ class SegmentationTask(LightningModule):
         optimizer = optimisation.build_optimizer(self.build_optimizer, groups, scale)
         self.logged_rates = optimisation.logged_groups(optimizer)
         scheduler = optimisation.scheduled(optimizer, self.schedule, self.trainer)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "frequency": 1}}
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Log the learning rates that the coming step is made with."""
@@ -280,10 +277,10 @@ class SegmentationTask(LightningModule):
         names = ("mean", "std", "clip")
         if "mean" not in held or all(held.get(name) == self.hparams.get(name) for name in names):
             return
-        listed = ", ".join(f"{name} {held.get(name)}" for name in names)
+        listed = {name: held.get(name) for name in names}
         say(f"pixels are normalised as the checkpoint says, not as the data do: {listed}")
         self.pixels = Normalize(*(held[name] for name in names)).to(self.device)
-        self.hparams.update({name: held.get(name) for name in names})
+        self.hparams.update(listed)
 
     def on_fit_start(self) -> None:
         """Compile the network if asked to; fetch what teaches it, and the pixel counts that the loss needs."""
