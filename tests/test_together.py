@@ -16,14 +16,14 @@ def test_everything_together_resumes_exactly(workplace, shapes):
         "lr_reference_batch": 8,
         "flood": 0.1,
     }
-    data = {"batch_size": 2, "sampling": {"images": "balanced", "scales": [0.5, 1.0]}}
+    data = {"batch_size": 2, "sampling": "balanced", "multi_scale": [0.5, 1.0]}
     config = write_config(
         workplace / "tiny.yaml", shapes, model=model, data=data, max_epochs=3, accumulate_grad_batches=4,
         gradient_clip_val=0.5, val_every_n_steps=2,
     )  # fmt: skip
     run("--config", config, "--trainer.callbacks", f"[{EVERYTHING}]")
+    stop = "{class_path: tests.stopping.PressCtrlC, init_args: {step: 3}}"
     with pytest.raises(SystemExit):
-        stop = "{class_path: tests.stopping.PressCtrlC, init_args: {step: 3}}"
         run("--config", config, "--trainer.callbacks", f"[{EVERYTHING}, {stop}]")
     whole, other = (workplace / f"runs/tiny/version_{number}" for number in (0, 1))
     last = other / "checkpoints/last.ckpt"
