@@ -91,7 +91,7 @@ class SegmentationTask(LightningModule):
         super().__init__()
         for name, value in (("auxiliary_weight", auxiliary_weight), ("flood", flood)):
             if not value >= 0:
-                raise ValueError(f"{name}: {value}, but a number of 0 or more is expected, such as 0.4")
+                raise ValueError(f"{name}: {value}, but a factor of 0 or more is expected, such as 0.4")
         optimisation.check_rates(encoder_lr, layer_decay, lr_reference_batch)
         # nothing ignored: this is what lets load_from_checkpoint(path) do without other arguments
         self.save_hyperparameters()
