@@ -1,5 +1,6 @@
 """The optimiser of a run: groups of parameters with rates and decays of their own, scaling with the global batch."""
 
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -8,8 +9,11 @@ import torch
 from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.cli import OptimizerCallable
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from seg.models.parts import encoder_layers, required_encoder
+from seg.progress import say
+from seg.schedules import Schedule, scheduler
 from seg.trainer import TrainingTimer
 
 REFERENCE = "model.lr_reference_batch"
@@ -100,8 +104,8 @@ def build_optimizer(
     return optimizer
 
 
-def batch_scale(trainer: pl.Trainer, reference: int | None) -> tuple[float, str]:
-    """Return the factor on the learning rate for the run's global batch, and the line that states it.
+def batch_scale(trainer: pl.Trainer, reference: int | None) -> float:
+    """Return the factor on the learning rate for the run's global batch; says so in the log.
 
     Args:
         trainer: knows the data module, the accumulated batches and the processes.
@@ -114,14 +118,21 @@ def batch_scale(trainer: pl.Trainer, reference: int | None) -> tuple[float, str]
 
     """
     if reference is None:
-        return 1.0, ""
+        return 1.0
     batch = getattr(trainer.datamodule, "batch_size", None)  # type: ignore[attr-defined]
     if batch is None:
         raise ValueError(f"{REFERENCE}: the data module has no batch_size to scale by; leave the setting out")
     accumulated, processes = trainer.accumulate_grad_batches, trainer.world_size
     images = batch * accumulated * processes
     line = f"{images} images a step ({batch} a batch × {accumulated} accumulated × {processes} processes)"
-    return images / reference, f"learning rate × {images / reference:g}: {line} where it is meant for {reference}"
+    say(f"learning rate × {images / reference:g}: {line} where it is meant for {reference}")
+    return float(images / reference)
+
+
+def scheduled(optimizer: torch.optim.Optimizer, schedule: Schedule, trainer: pl.Trainer) -> LambdaLR:
+    """Return the torch scheduler that follows a schedule over the steps or the time of a run."""
+    total = float(trainer.estimated_stepping_batches)
+    return scheduler(optimizer, schedule, total, partial(elapsed_share, trainer))
 
 
 def logged_groups(optimizer: torch.optim.Optimizer) -> dict[str, int]:

@@ -1,6 +1,5 @@
 """The task: a network, a loss, metrics and an optimiser, trained, validated and tested by one shared step."""
 
-from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -10,14 +9,16 @@ from pytorch_lightning.cli import OptimizerCallable
 from torch import Tensor, nn
 
 from seg import apple, optimisation, schedules
+from seg.distillation import Distillation
 from seg.entry import checked_entry, entry, restore_generators
 from seg.evaluation import Evaluation, MetricCallable
+from seg.finetuning import start_from
 from seg.labels import largest_class
 from seg.losses import CrossEntropy
 from seg.losses.balance import balance_classes
 from seg.mixing import Mixing
 from seg.models.blocks import upsample
-from seg.models.weights import without_weights
+from seg.models.weights import weights_wanted, without_weights
 from seg.normalize import Normalize
 from seg.pixel_mean import StepMean
 from seg.progress import say
@@ -37,6 +38,9 @@ class SegmentationTask(LightningModule):
         layer_decay: factor on the rate of each layer of the encoder, from its end towards the image, such as 0.9.
         lr_reference_batch: images a step that the learning rate is meant for; with another number (batch × accumulated
             batches × processes) it grows or shrinks in proportion. Not scaled where not given.
+        init_from: checkpoint of another run, of which the network takes what fits before training; see seg.finetuning.
+        distillation: learns from a trained network too, see seg.distillation.Distillation.
+        flood: level below which the training loss is not driven (Ishida et al. 2020); 0 for none.
         channels_last: keep the network and the images in the channels-last layout; not on Apple's GPUs (`seg.apple`).
         compile: train the network compiled by torch.compile; its checkpoints are the same as those of any other.
         auxiliary_weight: factor on the loss of each auxiliary head that the network has (deep supervision).
@@ -57,11 +61,6 @@ class SegmentationTask(LightningModule):
 
     """
 
-    mean: Tensor
-    std: Tensor
-    lowest: Tensor
-    highest: Tensor
-
     def __init__(
         self,
         net: nn.Module,
@@ -78,6 +77,9 @@ class SegmentationTask(LightningModule):
         encoder_lr: float = 1.0,
         layer_decay: float = 1.0,
         lr_reference_batch: int | None = None,
+        init_from: str | None = None,
+        distillation: Distillation | None = None,
+        flood: float = 0.0,
         channels_last: bool = True,
         compile: bool = False,
         auxiliary_weight: float = 0.4,
@@ -88,20 +90,17 @@ class SegmentationTask(LightningModule):
         extra_metrics: list[MetricCallable] | None = None,
     ) -> None:
         super().__init__()
-        if auxiliary_weight < 0:
-            raise ValueError(
-                f"auxiliary_weight: {auxiliary_weight}, but a factor of 0 or more is expected, such as 0.4"
-            )
+        for name, value in (("auxiliary_weight", auxiliary_weight), ("flood", flood)):
+            if not value >= 0:
+                raise ValueError(f"{name}: {value}, but a factor of 0 or more is expected, such as 0.4")
         optimisation.check_rates(encoder_lr, layer_decay, lr_reference_batch)
         # nothing ignored: this is what lets load_from_checkpoint(path) do without other arguments
         self.save_hyperparameters()
-        self.class_names = class_names
-        self.class_colors = class_colors
+        self.class_names, self.class_colors = class_names, class_colors
         self.ignore_index = ignore_index
         self.rates: dict[str, Any] = {"decay_norms": decay_norms, "encoder_lr": encoder_lr, "layer_decay": layer_decay}
         self.lr_reference_batch = lr_reference_batch
-        self.channels_last = channels_last
-        self.compiled = compile
+        self.channels_last, self.compiled = channels_last, compile
         self.auxiliary_weight = auxiliary_weight
         self.resize = resize
         self.net = net
@@ -109,7 +108,7 @@ class SegmentationTask(LightningModule):
         self.step_mean = StepMean(self.loss)
         self.build_optimizer: OptimizerCallable = optimizer or optimisation.default_optimizer
         self.schedule = schedule or schedules.Constant()
-        self.mixing = mixing
+        self.mixing, self.distillation, self.flood = mixing, distillation, flood
         if mixing is not None:
             mixing.set_class_names(class_names)
         self.pixels = Normalize(mean, std, clip)
@@ -119,15 +118,14 @@ class SegmentationTask(LightningModule):
         self.results: dict[str, dict[str, Tensor]] = {}
         self.generators: dict[str, Tensor] | None = None
         self.trained_precision = "32-true"
-        self._share_ignore_index()
-        if channels_last:
-            self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def _share_ignore_index(self) -> None:
-        """Give the data's ignore index to every loss term, so that no loss and metric can disagree."""
+        # so that no loss and metric can disagree
         for module in self.loss.modules():
             if hasattr(module, "ignore_index"):
-                setattr(module, "ignore_index", self.ignore_index)  # noqa: B010 (mypy takes it for a submodule)
+                setattr(module, "ignore_index", ignore_index)  # noqa: B010 (mypy takes it for a submodule)
+        if init_from is not None and weights_wanted():
+            say(start_from(net, init_from, len(mean)))
+        if channels_last:
+            self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _apply(self, *args: Any, **options: Any) -> Self:
         """Move the task to another device, its network in the layout that the device can do with."""
@@ -166,11 +164,15 @@ class SegmentationTask(LightningModule):
             loss = loss + self.auxiliary_weight * auxiliary
             terms["auxiliary"] = auxiliary.detach()
         training = stage == "train"
+        if training and self.distillation is not None:
+            loss, terms["distillation"] = self.distillation.add(loss, outputs[0], batch, self.ignore_index)
         logged: dict[str, Any] = {"on_step": training, "on_epoch": not training}
         logged |= {"batch_size": len(target), "sync_dist": True}
         losses = {"loss": loss, **{f"loss/{name}": term for name, term in terms.items()}}
         for name, value in (self.step_mean.add(losses) if training else losses).items():
             self.log(f"{stage}/{name}", value, **logged)
+        if training and self.flood:
+            loss = (loss - self.flood).abs() + self.flood
         return loss, outputs[0]
 
     def batch_loss(self, logits: Tensor, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -246,24 +248,17 @@ class SegmentationTask(LightningModule):
 
     def configure_callbacks(self) -> list[Callback]:
         """Return the schedule, where it is one that watches the run."""
-        known = self.trainer.callbacks  # type: ignore[attr-defined]
+        known = list(self.trainer.callbacks)  # type: ignore[attr-defined]
         return [self.schedule] if isinstance(self.schedule, Callback) and self.schedule not in known else []
 
     def configure_optimizers(self) -> Any:
         """Build the optimiser and its schedule, stepped once per optimiser step."""
         groups = optimisation.parameter_groups(self, self.net, **self.rates)
-        scale, line = optimisation.batch_scale(self.trainer, self.lr_reference_batch)
-        if line:
-            say(line)
+        scale = optimisation.batch_scale(self.trainer, self.lr_reference_batch)
         optimizer = optimisation.build_optimizer(self.build_optimizer, groups, scale)
         self.logged_rates = optimisation.logged_groups(optimizer)
-        total = float(self.trainer.estimated_stepping_batches)
-        elapsed = partial(optimisation.elapsed_share, self.trainer)
-        scheduler = schedules.scheduler(optimizer, self.schedule, total, elapsed)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step", "frequency": 1},
-        }
+        scheduler = optimisation.scheduled(optimizer, self.schedule, self.trainer)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Log the learning rates that the coming step is made with."""
@@ -299,15 +294,17 @@ class SegmentationTask(LightningModule):
         names = ("mean", "std", "clip")
         if "mean" not in held or all(held.get(name) == self.hparams.get(name) for name in names):
             return
-        listed = ", ".join(f"{name} {held.get(name)}" for name in names)
+        listed = {name: held.get(name) for name in names}
         say(f"pixels are normalised as the checkpoint says, not as the data do: {listed}")
         self.pixels = Normalize(*(held[name] for name in names)).to(self.device)
-        self.hparams.update({name: held.get(name) for name in names})
+        self.hparams.update(listed)
 
     def on_fit_start(self) -> None:
-        """Compile the network if asked to; give the loss the training split's pixel counts, where it needs them."""
+        """Compile the network if asked to; fetch what teaches it, and the pixel counts that the loss needs."""
         if self.compiled:
             self.net.compile()  # in place: the names in its state dict stay
+        if self.distillation is not None:
+            self.distillation.prepare(self)
         if getattr(self.loss, "needs_pixel_counts", False):
             counts = self.trainer.datamodule.pixel_counts()  # type: ignore[attr-defined]
             for line in balance_classes(self.loss, counts, self.class_names, self.device):

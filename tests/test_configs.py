@@ -79,7 +79,11 @@ def test_a_shipped_config_trains_tests_and_leaves_its_pictures(workplace, roots,
         data += ["--data.train_images", "12", "--data.val_images", "5", "--data.test_images", "5"]
     limits = {"limit_train_batches": 2, "limit_val_batches": 2, "max_steps": 2, "check_val_every_n_epoch": 1}
     short = [word for name, value in limits.items() for word in (f"--trainer.{name}", str(value))]
-    run("--config", path.stem, *small, *data, *short)
+    begun = []
+    if "init_from" in config["model"]:
+        run("--config", "shapes_unet", *small, *data, *short)
+        begun = ["--model.init_from", workplace / "runs/shapes_unet/version_0/checkpoints/best.ckpt"]
+    run("--config", path.stem, *small, *data, *short, *begun)
     folder = workplace / "runs" / path.stem / "version_0"
     assert (folder / "checkpoints/best.ckpt").is_file()
     assert (folder / "curves.png").is_file()

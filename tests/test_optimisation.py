@@ -1,3 +1,5 @@
+import csv
+
 import pytest
 import torch
 from torch import nn
@@ -5,17 +7,32 @@ from torch import nn
 from seg import optimisation
 from seg.models import FCN, SMP, DeepLabV3, SegNet, UNet
 from seg.models.parts import encoder_layers, encoder_of
+from tests.command import run, write_config
 from tests.test_task import task
 
 
-class Recorder(torch.optim.Optimizer):
-    """An optimiser that this project has never heard of, without a default for its rate."""
+class SignDescent(torch.optim.Optimizer):
+    """An optimiser that this project has never heard of."""
 
-    def __init__(self, params, lr, weight_decay=0.0):
+    def __init__(self, params, lr: float, weight_decay: float = 0.0):
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
 
+    @torch.no_grad()
     def step(self, closure=None):
-        return closure() if closure else None
+        loss = closure()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter -= group["lr"] * parameter.grad.sign()
+        return loss
+
+
+def test_an_optimiser_of_any_installed_module_trains_with_the_encoders_rate_logged(workplace, shapes):
+    own = ["--model.optimizer", "tests.test_optimisation.SignDescent", "--model.optimizer.lr", "0.01"]
+    config = write_config(workplace / "tiny.yaml", shapes, max_epochs=1)
+    run("--config", config, *own, "--model.encoder_lr", "0.1")
+    with (workplace / "runs/tiny/version_0/metrics.csv").open() as file:
+        row = next(csv.DictReader(file))
+    assert (float(row["lr/net"]), float(row["lr/encoder"])) == pytest.approx((0.01, 0.001))
 
 
 def groups(net: nn.Module, **settings) -> dict[str, dict]:

@@ -123,8 +123,8 @@ def test_two_processes_reach_the_end_rate_at_their_last_step_too(workplace, shap
     result = process("--config", config)
     assert result.returncode == 0, result.stderr
     rates = rates_of(workplace / "runs/tiny/version_0")
-    assert rates[-1] == pytest.approx(0.25e-3, rel=1e-12)
-    assert rates[0] == 1e-3
+    assert rates[-1] == pytest.approx(0.25e-3, rel=1e-6)  # logged in float32
+    assert rates[0] == pytest.approx(1e-3)
     if "max_epochs" in limit and limit["max_epochs"] == 2:
         assert len(rates) == 2 * -(-6 // accumulated)  # 12 images, 2 processes, batches of 1
 

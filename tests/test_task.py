@@ -115,3 +115,13 @@ def test_auxiliary_heads_add_their_weighted_loss_and_are_not_scored():
     main, other = (functional.cross_entropy(scale * logits, batch["mask"].long()) for scale in (1, 2))
     assert loss.item() == pytest.approx((main + 0.3 * other).item(), rel=1e-5)
     assert torch.equal(scored, logits)
+
+
+def test_a_unet_with_auxiliary_heads_trains_them_and_evaluates_without():
+    net = UNet(3, width=4, depth=3, auxiliary=True)
+    batch = {"image": torch.zeros(2, 3, 40, 48), "mask": torch.randint(0, 3, (2, 40, 48), dtype=torch.uint8)}
+    _, levels = net(torch.zeros(2, 3, 40, 48))
+    assert [tuple(level.shape) for level in levels] == [(2, 3, 10, 12), (2, 3, 20, 24)]
+    task(net).shared_step(batch, "train")[0].backward()
+    assert all(parameter.grad is not None for parameter in net.parameters())
+    assert isinstance(net.eval()(torch.zeros(2, 3, 40, 48)), torch.Tensor)

@@ -40,6 +40,8 @@ class UNet(nn.Module):
         attention: se or cbam at the end of every level of both paths, or none.
         separable: split every 3×3 convolution into depthwise and 1×1 ones.
         dropout: probability of dropping a value after the two deepest levels of the contracting path.
+        auxiliary: score the maps of every level of the expanding path but the last too, in training (deep
+            supervision); the task adds their loss.
         weights: a .pth file with a state dict of the same network, or null for random weights (He et al. 2015).
 
     Raises:
@@ -59,6 +61,7 @@ class UNet(nn.Module):
         attention: Attention = "none",
         separable: bool = False,
         dropout: float = 0.0,
+        auxiliary: bool = False,
         weights: str | None = None,
     ) -> None:
         super().__init__()
@@ -83,6 +86,8 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(_upsample(wide, wide // 2, upsampling) for wide in reversed(channels[1:]))
         self.merge = nn.ModuleList(double(wide, wide // 2) for wide in reversed(channels[1:]))
         self.classifier = nn.Conv2d(width, num_classes, kernel_size=1)
+        scored = channels[-2:0:-1] if auxiliary else []  # 512, 256, 128
+        self.auxiliary = nn.ModuleList(nn.Conv2d(wide, num_classes, kernel_size=1) for wide in scored)
         self.dropout = nn.Dropout(dropout)
         self._dropped = {depth - 1, depth}
 
@@ -90,8 +95,11 @@ class UNet(nn.Module):
         if weights is not None and weights_wanted():
             load_weights(self, weights)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return raw logits (B, num_classes, H, W) of normalised images (B, in_channels, H, W)."""
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, list[Tensor]]:
+        """Return raw logits (B, num_classes, H, W) of normalised images (B, in_channels, H, W).
+
+        In training with auxiliary heads: the logits, and a list of those of the heads, deepest first, at their size.
+        """
         check_images(images, self.in_channels)
 
         skips: list[Tensor] = []  # (64, H), (128, H/2), (256, H/4), (512, H/8)
@@ -103,12 +111,16 @@ class UNet(nn.Module):
             skips.append(x)
 
         x = skips.pop()  # (1024, H/16)
+        levels: list[Tensor] = []
         for up, merge in zip(self.up, self.merge, strict=True):
             skip = skips.pop()
             x = crop(up(x), *skip.shape[-2:])
             x = merge(torch.cat([skip, x], dim=1))  # (512 + 512, H/8) -> (512, H/8), and so on
+            levels.append(x)
 
         logits: Tensor = self.classifier(x)
+        if self.training and len(self.auxiliary):
+            return logits, [head(level) for head, level in zip(self.auxiliary, levels, strict=False)]
         return logits
 
 

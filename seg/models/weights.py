@@ -183,14 +183,14 @@ def download(url: str, what: str) -> dict[str, Tensor]:
     return read_weights(kept)
 
 
-def adapt_channels(weight: Tensor, channels: int) -> Tensor:
-    """Return a first layer's weight (O, 3, k, k) for images of other channels, (O, channels, k, k).
+def adapt_channels(weight: Tensor, channels: int, before: int = 3) -> Tensor:
+    """Return a first layer's weight (O, before, k, k) for images of other channels, (O, channels, k, k).
 
     Summed for one channel; repeated for others and scaled, so that the response to a grey image keeps its strength.
     """
-    if weight.ndim != 4 or weight.shape[1] != 3 or channels == 3:
+    if weight.ndim != 4 or weight.shape[1] != before or channels == before:
         return weight
     if channels == 1:
         return weight.sum(1, keepdim=True)
-    repeated = weight.repeat(1, -(-channels // 3), 1, 1)[:, :channels]
-    return repeated * (3 / channels)
+    repeated = weight.repeat(1, -(-channels // before), 1, 1)[:, :channels]
+    return repeated * (before / channels)

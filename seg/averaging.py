@@ -1,0 +1,81 @@
+"""An exponential moving average of the weights, which is what is validated, saved and tested."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import WeightAveraging
+from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn, update_bn
+
+
+class EMA(WeightAveraging):
+    """Average the weights over the optimiser steps; the average is what is scored and what every checkpoint holds.
+
+    Buffers (the statistics of batch norms) are averaged like weights, so that both belong to the same steps. They are
+    still statistics of other weights than the average: `norm_batches` measures them anew with the average itself before
+    every validation, and so before it is scored and saved; `last.ckpt` then averages on from there.
+
+    Example:
+        trainer:
+          callbacks:
+            - {class_path: seg.averaging.EMA, init_args: {decay: 0.999, norm_batches: 50}}
+
+    Args:
+        decay: share of the average that each optimiser step leaves.
+        ramp: begin with less, min(decay, (1 + steps) / (10 + steps)), so that short runs forget their first weights.
+        norm_batches: training batches of every process over which batch norms are measured anew; 0 for none.
+
+    Raises:
+        ValueError: a decay outside 0..1, a negative number of batches.
+
+    """
+
+    def __init__(self, decay: float = 0.999, ramp: bool = True, norm_batches: int = 0) -> None:
+        if not 0 <= decay < 1 or norm_batches < 0:
+            raise ValueError(
+                f"EMA.decay, norm_batches: {decay}, {norm_batches}, but a share from 0 to below 1 and a number of "
+                "batches are expected, such as 0.999 and 50"
+            )
+        super().__init__(multi_avg_fn=self.average)
+        self.decay, self.ramp, self.norm_batches = decay, ramp, norm_batches
+        self.steps = 0
+
+    def average(self, averaged: Any, current: Any, number: Tensor | int) -> None:
+        """Move the averaged tensors towards the current ones; equal values stay as they are, to the bit."""
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps)) if self.ramp else self.decay
+        get_ema_multi_avg_fn(decay)(averaged, current, number)  # type: ignore[no-untyped-call]
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Bring the average to the device of the weights: it was made before they were moved."""
+        assert self._average_model is not None
+        self._average_model.to(pl_module.device)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Average after every optimiser step."""
+        self.steps = trainer.global_step
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Put the average in the place of the weights, its batch norms measured anew where that is asked for."""
+        super().on_validation_epoch_start(trainer, pl_module)
+        if self._average_model is None or not self.norm_batches or trainer.sanity_checking:
+            return
+        devices = [pl_module.device] if pl_module.device.type == "cuda" else []
+        # dropout and shuffling draw numbers here that training must not miss
+        with torch.random.fork_rng(devices), trainer.precision_plugin.val_step_context():
+            update_bn(self.images(trainer), pl_module)
+        for name, buffer in pl_module.named_buffers():
+            if name.endswith(("running_mean", "running_var")):
+                buffer.copy_(trainer.strategy.reduce(buffer.clone(), reduce_op="mean"))  # type: ignore[arg-type]
+
+    def images(self, trainer: pl.Trainer) -> Iterator[Tensor]:
+        """Yield raw images (B, N, H, W) of the first training batches of epoch 0."""
+        loader = trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
+        if hasattr(loader, "begin"):
+            loader.begin = lambda: 0  # not where the run stands
+        for _, batch in zip(range(self.norm_batches), loader, strict=False):
+            yield trainer.strategy.batch_to_device(batch)["image"]
