@@ -10,6 +10,7 @@ from seg import charts
 COLORS = [(10, 20, 30), (200, 100, 0), (0, 0, 250)]
 HARD_NAMES = [
     "$x$ and $y",
+    r"$\frac{$",
     "<script>alert(1)</script>",
     "🚗",
     "_hidden",
