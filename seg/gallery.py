@@ -38,7 +38,7 @@ class Gallery(Callback):
         folder: the run folder; the choice is kept there. The command line places it.
         number: images that are shown, and worst images of the test.
         share: drawing may take this share of the training's time; validations are left out where it would take more.
-            The first is always shown, and so is the test. 1 shows every one.
+            The first images are always shown, and so is the test. 1 leaves out nothing.
         listed: images of the test in the table of predictions at most, worst first.
 
     Raises:
@@ -57,7 +57,7 @@ class Gallery(Callback):
         self.counts: list[ImageCounts] = []
         self.samples: dict[str, Any] = {}
         self.started, self.spent, self.last = time.monotonic(), 0.0, 0.0
-        self.drawn, self.drawn_once = False, False
+        self.drawn, self.drawn_once, self.chart_seconds = False, False, 1.0
 
     def place(self, folder: str | Path) -> None:
         """Keep the choice of images in a run folder."""
@@ -109,13 +109,14 @@ class Gallery(Callback):
         return not self.drawn_once or self.share >= 1 or within
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Draw the charts of the scores."""
-        if not _fitting(trainer) or not trainer.is_global_zero or not self.drawn:
-            return
+        """Draw the charts of the scores, once there is time for them: the first ones load matplotlib."""
         begun = time.monotonic()
+        within = self.share >= 1 or self.spent + self.chart_seconds <= self.share * (begun - self.started)
+        if not _fitting(trainer) or not trainer.is_global_zero or not self.drawn or not within:
+            return
         self.show_charts(trainer, pl_module, "val")
-        self.last += time.monotonic() - begun
-        self.spent += time.monotonic() - begun
+        self.chart_seconds = time.monotonic() - begun
+        self.spent += self.chart_seconds
 
     # -- at the end ---------------------------------------------------------------------------------------------------
 

@@ -87,7 +87,11 @@ def everything(tmp_path_factory, shapes):
     patch.delenv("WANDB_API_KEY", raising=False)
     patch.setenv("NETRC", str(place / "none"))
     config = write_config(
-        place / "tiny.yaml", shapes, data={"classes": NAMES}, logger=both(log_model=True, native_masks=True)
+        place / "tiny.yaml",
+        shapes,
+        data={"classes": NAMES},
+        logger=both(log_model=True, native_masks=True),
+        callbacks=[{"class_path": "seg.gallery.Gallery", "init_args": {"share": 1.0}}],
     )
     try:
         run("--config", config)

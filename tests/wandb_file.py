@@ -1,6 +1,7 @@
 """What an offline run of W&B holds, read from its .wandb file."""
 
 import json
+import time
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator
@@ -49,11 +50,23 @@ def raw(data: bytes) -> Iterator[bytes]:
     assert not parts, "ends within a record"
 
 
+def _so_far(path: Path) -> list[Any]:
+    """Return the records of a file, none of it while it ends within one."""
+    try:
+        return list(records(path))
+    except AssertionError:
+        return []
+
+
 class OfflineRun:
     """A run as its file has it: history, summary, config, metrics, artifacts; `ended` is its exit code."""
 
     def __init__(self, folder: Path) -> None:
         [path] = folder.glob("*.wandb")
+        until = time.monotonic() + 20
+        # W&B's own process writes on for a moment after the run has finished here
+        while time.monotonic() < until and not any(r.WhichOneof("record_type") == "exit" for r in _so_far(path)):
+            time.sleep(0.1)
         self.folder, self.id, self.ended = folder, "", None
         self.history: dict[str, list[tuple[int, Any]]] = defaultdict(list)
         self.summary: dict[str, Any] = {}
