@@ -27,7 +27,8 @@ SMALLEST = 32
 """Pixels a side that networks need; what is added to smaller images is cropped off the logits again."""
 BYTES_A_PIXEL = 4096
 """Memory that a network is taken to need; U-Net of width 64 needs half of it in float32."""
-_CHUNK = 1 << 24  # scores that are turned into probabilities at a time
+_CHUNK = 1 << 22  # scores that are turned into labels and probabilities at a time
+_AT_ONCE = 1 << 26  # scores up to which those of a resized image are brought to its size all at once
 
 
 class Network(Protocol):
@@ -233,7 +234,7 @@ class Predictor:
 def enlarged(scores: Tensor, size: tuple[int, int]) -> Iterator[Band]:
     """Yield scores (C, h, w) stretched to (C, *size), some rows at a time where all would take much memory."""
     classes, height, width = scores.shape
-    if (height, width) == size or classes * size[0] * size[1] <= 4 * _CHUNK:
+    if (height, width) == size or classes * size[0] * size[1] <= _AT_ONCE:
         yield Band(0, scores if (height, width) == size else upsample(scores[None], size)[0])
         return
     rows = max(1, _CHUNK // (classes * size[1]))

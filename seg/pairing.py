@@ -89,10 +89,14 @@ def match_cityscapes(
     return [pair._replace(prediction_ids=one, truth_ids=other) for pair, one, other in known], left
 
 
+_BESIDE = ("overlays", "confidence", "entropy", "probabilities")
+
+
 def masks_in(folder: Path, other: Path) -> dict[str, Path]:
     """Return the masks below a folder by their path without suffix.
 
-    Left out are those of the other folder, should it lie inside, hidden files, and the overlays of `seg predict`.
+    Left out are those of the other folder, should it lie inside, hidden files, and what `seg predict` saves of the same
+    images beside their masks.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: there is no such folder of masks")
@@ -107,8 +111,7 @@ def masks_in(folder: Path, other: Path) -> dict[str, Path]:
         name = below.with_suffix("").as_posix()
         if masks.setdefault(name, path) != path:
             raise ValueError(f"{masks[name]} and {path} have one name; take one of them out of the folder")
-    overlays = [name for name in masks if name.startswith("overlays/") and name.removeprefix("overlays/") in masks]
-    for name in overlays:
+    for name in [name for name in masks if name.partition("/")[0] in _BESIDE and name.partition("/")[2] in masks]:
         del masks[name]
     if not masks:
         raise FileNotFoundError(f"{folder}: no mask in it; looked for files ending in {', '.join(SUFFIXES)}")

@@ -12,7 +12,6 @@ Three properties, each of which is a choice below:
 
 import math
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -100,14 +99,13 @@ def tiled(network: Callable[[Tensor], Tensor], image: Tensor, tiling: Tiling, de
     """
     height, width = image.shape[-2:]
     rows, columns = (spans(length, tiling.size, tiling.step) for length in (height, width))
-    margin = tiling.margin or 0
-    kept: Tensor | None = None  # what the row above has said of this row's first pixels
+    down, across = (shares(found, tiling.margin or 0, device) for found in (rows, columns))
+    kept: Tensor | None = None  # what the rows of tiles above have said of this one's first pixels
     for index, (top, bottom) in enumerate(rows):
-        strip = _strip(network, image[:, top:bottom], columns, tiling, device)
+        strip = _strip(network, image[:, top:bottom], columns, across, tiling.batch, device)
         if kept is not None:
             shared = kept.shape[1]
-            weights = _shares(shared, margin, tiling.size, bottom - top, device)
-            strip[:, :shared] = kept.lerp_(strip[:, :shared], weights[:, None])
+            strip[:, :shared] = kept.lerp_(strip[:, :shared], down[index][:shared, None])
         following = rows[index + 1][0] if index + 1 < len(rows) else bottom
         kept = strip[:, following - top :].clone() if following < bottom else None
         yield Band(top, strip[:, : following - top])
@@ -118,22 +116,22 @@ def _strip(
     network: Callable[[Tensor], Tensor],
     image: Tensor,
     columns: list[tuple[int, int]],
-    tiling: Tiling,
+    across: list[Tensor],
+    batch: int,
     device: torch.device,
 ) -> Tensor:
     """Return the scores float32 (C, h, W) of a row of tiles."""
     strip: Tensor | None = None
     done = 0  # columns that some tile has filled
-    for group in _batches(columns, tiling.batch):
+    for group in _batches(columns, batch):
         pixels = torch.stack([image[:, :, left:right] for left, right in group]).to(device)
         for scores, (left, right) in zip(network(pixels), group, strict=True):
             if strip is None:
                 strip = torch.empty((*scores.shape[:2], image.shape[-1]), dtype=torch.float32, device=scores.device)
-            shared = done - left
-            if shared > 0:
-                weights = _shares(shared, tiling.margin or 0, tiling.size, right - left, scores.device)
-                strip[:, :, left:done].lerp_(scores[:, :, :shared].float(), weights)
-            strip[:, :, done:right] = scores[:, :, max(shared, 0) :]
+            shared = max(0, done - left)
+            weights = across[columns.index((left, right))][:shared]
+            strip[:, :, left : left + shared].lerp_(scores[:, :, :shared].float(), weights)
+            strip[:, :, left + shared : right] = scores[:, :, shared:]
             done = right
     assert strip is not None
     return strip
@@ -150,31 +148,34 @@ def _batches(columns: list[tuple[int, int]], number: int) -> Iterator[list[tuple
     yield group
 
 
-@lru_cache(maxsize=64)
-def _shares(shared: int, margin: int, before: int, after: int, device: torch.device) -> Tensor:
-    """Return the share (shared,) of the later of two tiles where they overlap.
+def shares(tiles: list[tuple[int, int]], margin: int, device: torch.device) -> list[Tensor]:
+    """Return of each tile along an axis the share (size,) that it has in the mean of itself and all tiles before.
 
-    Each weighs by a Gaussian around its centre of an eighth of its size, less the value at the margin, so that weights
-    begin at zero there; beyond the centre they fall no more, for that edge is the concern of the tile next to it. What
-    has come before, be it of several tiles, weighs as the last one.
+    Moving the mean of the earlier tiles by that share towards the tile gives the mean that all of them weigh in with a
+    Gaussian around their centres, of an eighth of their size. In the margins weights are zero, and so that they begin
+    smoothly there, a Gaussian counts by what it is above its value at the margin.
 
     Args:
-        shared: pixels that both have.
-        margin: pixels of each that do not count.
-        before: size of the earlier tile.
-        after: size of the later tile.
-        device: where the weights are wanted.
+        tiles: (begin, end) of each, in order.
+        margin: pixels at inner edges, see `Tiling`.
+        device: where the shares are wanted.
 
     """
-    margin = min(margin, shared // 2)
-    place = torch.arange(shared, dtype=torch.float64) + 0.5
-
-    def weight(inside: Tensor, size: int) -> Tensor:
-        """Weigh by the distance to the own edge."""
-        deviation = 0.125 * size
-        values = torch.exp(-0.5 * ((inside.clamp(max=size / 2) - size / 2) / deviation) ** 2)
-        at_margin = math.exp(-0.5 * ((margin - size / 2) / deviation) ** 2)
-        return torch.where(inside > margin, values - at_margin, 0.0)
-
-    later, earlier = weight(place, after), weight(shared - place, before)
-    return (later / (later + earlier)).float().to(device)
+    length = tiles[-1][1]
+    total = torch.zeros(length, dtype=torch.float64)
+    found = []
+    for begin, end in tiles:
+        size = end - begin
+        place = torch.arange(size, dtype=torch.float64) + 0.5
+        weights = torch.exp(-0.5 * ((place - size / 2) / (size / 8)) ** 2)
+        if margin:
+            # along the image's own edges no other tile takes over: a little is left of every weight
+            weights = (weights - math.exp(-0.5 * ((margin - size / 2) / (size / 8)) ** 2)).clamp(min=1e-6)
+        if begin > 0:
+            weights[:margin] = 0
+        if end < length:
+            weights[size - margin :] = 0
+        total[begin:end] += weights
+        # what nothing has weighed yet is taken as it is, and overwritten by whoever does weigh
+        found.append((weights / total[begin:end]).nan_to_num(nan=1.0).float().to(device))
+    return found

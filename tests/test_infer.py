@@ -152,6 +152,7 @@ def test_logits_are_enlarged_by_some_rows_as_they_are_all_at_once(monkeypatch):
     scores = torch.randn(3, 21, 34, generator=torch.Generator().manual_seed(0))
     whole = upsample(scores[None], (100, 77))[0]
     monkeypatch.setattr("seg.infer._CHUNK", 3 * 77 * 7)
+    monkeypatch.setattr("seg.infer._AT_ONCE", 3 * 77 * 99)
     bands = list(enlarged(scores, (100, 77)))
     assert [band.top for band in bands] == list(range(0, 100, 7))
     torch.testing.assert_close(torch.cat([band.scores for band in bands], 1), whole)

@@ -51,17 +51,36 @@ def test_without_a_margin_the_edges_of_tiles_show():
         assert (together(net, image, Tiling(128, 0.5, 0)) - whole).abs().max() > 1e-3
 
 
-def test_tiles_are_blended_as_a_weighted_mean_of_gaussians():
-    # a network that gives each tile one value of its own: the weights are what is left
-    image = torch.zeros(1, 64, 112)
-    values = iter([0.0, 1.0])
-    blended = together(lambda tiles: torch.full_like(tiles, next(values)), image, Tiling(64, 0.25, 0))[0, 0].numpy()
-    place = np.arange(112) + 0.5
-    # the last tile begins on the grid, at 32, and ends with the image
-    first = np.exp(-0.5 * ((np.minimum(64 - place, 32) - 32) / 8) ** 2) - np.exp(-0.5 * (32 / 8) ** 2)
-    second = np.exp(-0.5 * ((np.minimum(place - 32, 40) - 40) / 10) ** 2) - np.exp(-0.5 * (40 / 10) ** 2)
-    expected = np.where(place < 32, 0, np.where(place > 64, 1, second / (first + second)))
-    np.testing.assert_allclose(blended, expected, atol=1e-6)
+@pytest.mark.parametrize("overlap", [0.25, 0.5, 0.75])
+@pytest.mark.parametrize("margin", [0, 5])
+def test_tiles_are_blended_as_a_weighted_mean_of_gaussians(overlap, margin):
+    # a network that gives each tile a value of its own: the weights are what is left
+    height, width = 200, 170
+    tiling = Tiling(64, overlap, margin)
+    rows, columns = (spans(length, 64, tiling.step) for length in (height, width))
+    values = np.random.default_rng(0).random((len(rows), len(columns)))
+    numbers = iter(values.ravel())
+    blended = together(lambda tiles: torch.full_like(tiles, next(numbers)), torch.zeros(1, height, width), tiling)
+
+    def weight(begin, end, length):
+        place = np.arange(end - begin) + 0.5
+        gauss = np.exp(-0.5 * ((place - (end - begin) / 2) / ((end - begin) / 8)) ** 2)
+        if margin:
+            gauss = np.maximum(gauss - gauss_at(margin, end - begin), 1e-6)
+        gauss[: margin if begin else 0] = 0
+        gauss[len(gauss) - (margin if end < length else 0) :] = 0
+        return gauss
+
+    def gauss_at(place, size):
+        return np.exp(-0.5 * ((place - size / 2) / (size / 8)) ** 2)
+
+    sums, weights = np.zeros((height, width)), np.zeros((height, width))
+    for i, (top, bottom) in enumerate(rows):
+        for j, (left, right) in enumerate(columns):
+            tile = np.outer(weight(top, bottom, height), weight(left, right, width))
+            sums[top:bottom, left:right] += tile * values[i, j]
+            weights[top:bottom, left:right] += tile
+    np.testing.assert_allclose(blended[0].numpy(), sums / weights, atol=1e-5)
 
 
 def test_tiles_cover_an_axis_on_the_grid_and_end_at_its_edge():

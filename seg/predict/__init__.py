@@ -3,10 +3,12 @@
 `seg.load` is the way to predict from Python; what is here beside the command are the pieces for one image and a task.
 """
 
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from seg.predict.command import main
+from seg.predict.inputs import SUFFIXES, images_in
 from seg.predict.plan import outputs_of
 from seg.predict.run import predict_files
 
@@ -16,7 +18,18 @@ if TYPE_CHECKING:
     from seg.data.pixels import Pixels
     from seg.task import SegmentationTask
 
-__all__ = ["load", "main", "outputs_of", "pixels_of", "predict_files", "predict_labels", "visible"]
+__all__ = [
+    "SUFFIXES",
+    "autocast",
+    "images_in",
+    "load",
+    "main",
+    "outputs_of",
+    "pixels_of",
+    "predict_files",
+    "predict_labels",
+    "visible",
+]
 
 
 def load(checkpoint: Path, device: str = "auto") -> "SegmentationTask":
@@ -48,3 +61,10 @@ def visible(image: "np.ndarray", task: "SegmentationTask") -> "np.ndarray":
     from seg.predict.one import visible
 
     return visible(image, TaskNetwork(task))
+
+
+def autocast(task: "SegmentationTask", precision: str) -> "AbstractContextManager[Any]":
+    """Return the context that computes a task in a precision, see `seg.loading.autocast`."""
+    from seg.loading import autocast
+
+    return autocast(task.device, precision)

@@ -11,7 +11,7 @@ import numpy as np
 from seg.files import replacing
 
 ROWS = 1024
-"""Rows of an overlay that are drawn at a time."""
+"""Rows of large images that are drawn and counted at a time."""
 
 
 @dataclass
@@ -63,9 +63,10 @@ class Kind(NamedTuple):
 
 def write_mask(target: Path, predicted: Predicted, _: Annotating) -> None:
     """Write labels as an indexed PNG in the palette of the classes."""
-    from seg.convert.palette import write_indexed
+    from seg.convert.palette import full_palette
+    from seg.convert.png import write_palette
 
-    write_indexed(target, predicted.labels, predicted.colors)
+    write_palette(target, predicted.labels, full_palette(predicted.colors))
 
 
 def write_overlay(target: Path, predicted: Predicted, _: Annotating) -> None:

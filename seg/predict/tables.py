@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from seg.files import replacing
-from seg.predict.kinds import Predicted
+from seg.predict.kinds import ROWS, Predicted
 
 Row = dict[str, Any]
 
@@ -36,10 +36,12 @@ def rows_of(kind: str, predicted: Predicted, uncertain_below: float) -> list[Row
         uncertain = int(np.count_nonzero(predicted.confidence < 255 * uncertain_below))
         values: tuple[Any, ...] = (f"{predicted.certainty:.5f}", f"{predicted.doubt:.5f}", f"{uncertain / pixels:.5f}")
         return [dict(zip(TABLES[kind].columns, (str(predicted.path), *values), strict=True))]
-    counts = np.bincount(predicted.labels.ravel(), minlength=len(predicted.names))
+    # some rows at a time: counting makes eight bytes of each label
+    parts = (predicted.labels[top : top + ROWS].ravel() for top in range(0, len(predicted.labels), ROWS))
+    counts = np.sum([np.bincount(part, minlength=len(predicted.names)) for part in parts], axis=0).tolist()
     return [
         {"image": str(predicted.path), "class": name, "pixels": int(count), "share": f"{count / pixels:.6f}"}
-        for name, count in zip(predicted.names, counts.tolist(), strict=True)
+        for name, count in zip(predicted.names, counts, strict=True)
     ]
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
-from seg.convert.png import encode_grey, write_grey
+from seg.convert.png import encode_grey, write_color, write_grey, write_palette
 from seg.data.images import read_mask
 
 
@@ -41,3 +41,30 @@ def test_a_mask_that_cannot_be_written_leaves_the_old_file(tmp_path, monkeypatch
         write_grey(path, np.zeros((2, 2), np.uint8))
     assert (read_mask(path) == 7).all()
     assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 5), (1030, 3)])
+def test_indexed_and_colour_pictures_come_back_as_they_were(tmp_path, size):
+    generator = np.random.default_rng(0)
+    mask = generator.integers(0, 255, size, dtype=np.uint8)
+    palette = generator.integers(0, 256, 768).tolist()
+    write_palette(tmp_path / "mask.png", mask, palette)
+    read = Image.open(tmp_path / "mask.png")
+    assert read.mode == "P"
+    assert read.getpalette() == palette
+    np.testing.assert_array_equal(np.array(read), mask)
+
+    picture = generator.integers(0, 255, (*size, 3), dtype=np.uint8)
+    bands = (picture[top : top + 40] for top in range(0, size[0], 40))
+    write_color(tmp_path / "picture.png", bands, *size)
+    np.testing.assert_array_equal(np.array(Image.open(tmp_path / "picture.png")), picture)
+
+
+def test_a_picture_whose_rows_fail_leaves_nothing(tmp_path):
+    def bands():
+        yield np.zeros((2, 3, 3), np.uint8)
+        raise ValueError("no more")
+
+    with pytest.raises(ValueError, match="no more"):
+        write_color(tmp_path / "picture.png", bands(), 9, 3)
+    assert not list(tmp_path.iterdir())

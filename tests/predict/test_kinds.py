@@ -198,3 +198,12 @@ def test_help_is_answered_without_torch():
     code = "import sys; from seg.predict import main\ntry: main(['--help'])\nfinally: assert 'torch' not in sys.modules"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "ranking: the images, least certain first" in " ".join(said.split())
+
+
+def test_the_output_folder_is_scored_by_its_masks_alone(workplace, checkpoint):
+    from seg.pairing import masks_in
+
+    photo(Path("photos/x.png"))
+    kinds_saved = ["masks", "overlays", "confidence", "entropy", "probabilities", "labelme", "areas", "ranking"]
+    main([str(checkpoint), "photos", "--out", "out", "--save", *kinds_saved])
+    assert masks_in(Path("out"), Path("photos")) == {"x": Path("out/x.png")}
