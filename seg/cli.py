@@ -24,6 +24,7 @@ from seg.errors import quiet, told
 from seg.files import replacing
 from seg.guard import Guard, summaries
 from seg.loggers import CSV, WandB
+from seg.memory import MemoryAdvice
 from seg.models.weights import without_weights
 from seg.progress import progress
 from seg.signs import signs
@@ -146,6 +147,7 @@ class SegCLI(LightningCLI):
             Examples(self.run / "examples"),
             BestCheckpoint(folder),
             Guard(),
+            MemoryAdvice(),
             LastCheckpoint(folder),
         ]
         self.trainer_defaults = {"callbacks": unless_given(callbacks, config.callbacks)}
