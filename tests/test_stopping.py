@@ -101,7 +101,8 @@ def test_two_processes_leave_out_the_same_step_where_one_has_a_bad_batch(workpla
     assert any(place.wrong for place in bad.places)
 
 
-def test_a_run_goes_on_without_wandb_when_that_dies(workplace, shapes):
+def test_a_run_goes_on_without_wandb_when_that_dies(workplace, shapes, monkeypatch):
+    monkeypatch.delenv("WANDB_SERVICE", raising=False)  # that of this process, of tests before
     config = write_config(workplace / "tiny.yaml", shapes, logger={"class_path": "seg.loggers.WandB"})
     kill = "[{class_path: tests.faults.KillWandB}]"
     done = process("--config", config, "--trainer.callbacks", kill, PYTHONPATH=str(REPOSITORY))
