@@ -25,6 +25,7 @@ from seg.files import replacing
 from seg.gallery import Gallery
 from seg.guard import Guard, summaries
 from seg.loggers import CSV, RunLogger
+from seg.memory import MemoryAdvice
 from seg.models.weights import without_weights
 from seg.output import HELP, outcome, taken
 from seg.progress import progress
@@ -162,6 +163,7 @@ class SegCLI(LightningCLI):
             *self.gallery(config.callbacks),
             BestCheckpoint(folder),
             Guard(),
+            MemoryAdvice(),
             LastCheckpoint(folder),
             Journal(self.run),
             ImageRecord(self.run),

@@ -1,5 +1,6 @@
 """What a user sees when something is wrong: one message with the cure instead of a traceback."""
 
+import errno
 import logging
 import os
 import sys
@@ -59,12 +60,39 @@ def message_for_user(error: BaseException) -> str | None:
             "the checkpoint does not fit the network that is configured; leave out the settings in which the run's "
             f"config.yaml differs.\n{text[:800]}"
         )
+    if told := of_the_machine(error):
+        return told
     if type(error).__name__ == "MisconfigurationException":
         return text  # Lightning's word for settings of the Trainer that cannot be
     if not isinstance(error, USER_ERRORS):
         return None
     frames = traceback.extract_tb(error.__traceback__)
     return text if frames and Path(frames[-1].filename).is_relative_to(PACKAGE) else None
+
+
+def of_the_machine(error: BaseException) -> str | None:
+    """Return what to tell where memory or disk ran out, or a worker process died; None for any other error.
+
+    What the run adds to the error about its own settings (`seg.memory`) comes with it.
+    """
+    text, notes = str(error), "".join(f"\n{note}" for note in getattr(error, "__notes__", []))
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported for seg's lighter commands
+        return f"the GPU's memory is full: {text.partition(chr(10))[0][:300]}{notes}"
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator: can't allocate memory" in text:
+        return f"the memory of this machine is full{notes}"
+    if "DataLoader worker" in text and ("exited unexpectedly" in text or "killed by signal" in text):
+        return (
+            f"a process that reads the data died: {text.partition(chr(10))[0][:200]}\nMostly the machine ran out of "
+            "memory or of /dev/shm: lower data.num_workers or data.batch_size, or set data.cache: none. 0 workers show "
+            "the error of a reader that crashes. Go on with --ckpt_path last"
+        )
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        where = f" {error.filename}" if error.filename else ""
+        return (
+            f"cannot write{where}: {error.strerror}. What was written before stays; make room or choose another "
+            "place with --trainer.default_root_dir, then go on with --ckpt_path last"
+        )
+    return None
 
 
 def without_union(text: str) -> str | None:

@@ -1,6 +1,5 @@
 """NaN and infinity in training: the step is left out, and its batch kept so that it can be replayed."""
 
-import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -99,11 +98,12 @@ class Guard(Callback):
             for parameter in group["params"]
             if parameter.grad is not None
         ]
-        largest = torch.nn.utils.get_total_norm(gradients, math.inf)
+        # a norm whose squares overflow (1e19) counts as infinite: Adam's second moments would overflow likewise
+        norm = torch.nn.utils.get_total_norm(gradients)
         loss = torch.stack(self.losses).float().sum()
         statistics = [~flat.isfinite().all() for flat in flat_buffers(network(pl_module)).values()]
         wrong = torch.stack([~loss.isfinite(), *statistics]).any()
-        numbers = torch.stack([~largest.isfinite(), wrong, loss]).float()
+        numbers = torch.stack([~norm.isfinite(), wrong, loss]).float()
         if trainer.world_size > 1:
             numbers = torch.as_tensor(trainer.strategy.reduce(numbers, reduce_op="mean"))
         gradient_wrong, other_wrong, value = numbers.tolist()
@@ -116,7 +116,7 @@ class Guard(Callback):
         self.in_a_row += 1
         if scaler is not None and not other_wrong and self.in_a_row < self.patience:
             return  # an overflow of the scaled gradient, which the scaler leaves out and adapts to
-        self.fail(trainer, pl_module, value, float(largest))
+        self.fail(trainer, pl_module, value, float(norm))
         if scaler is None or not gradient_wrong:  # a scaler finds the same, and must see it to lower its scale
             optimizer.zero_grad(set_to_none=True)
 
@@ -130,7 +130,7 @@ class Guard(Callback):
 
     # -- a step that fails ---------------------------------------------------------------------------------------------
 
-    def fail(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: float, largest: float) -> None:
+    def fail(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: float, norm: float) -> None:
         """Give back what the step's forward passes changed, keep its batches, say so; end the run where asked to.
 
         Raises:
@@ -141,7 +141,7 @@ class Guard(Callback):
         restore_buffers(network(pl_module), self.buffers)
         self.skipped.append(step)
         path = self.write(trainer, pl_module, step)
-        found = f"step {step}: the loss is {loss:.4g}, the largest gradient {largest:.4g}"
+        found = f"step {step}: the loss is {loss:.4g}, the norm of the gradient {norm:.4g}"
         where = f"; where it begins is told by: seg replay {path}" if path else ""
         if self.action == "skip" and self.in_a_row < self.patience:
             if trainer.is_global_zero:

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -177,7 +178,8 @@ class LastCheckpoint(Checkpoint):
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Keep the numbers that were logged; the state itself may be half changed and is not saved."""
-        self.flush(trainer)
+        with suppress(OSError):  # on a full disk the first error is the one to tell
+            self.flush(trainer)
 
 
 def validates_next(trainer: pl.Trainer, batch_idx: int) -> bool:

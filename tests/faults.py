@@ -1,6 +1,11 @@
 """Callbacks with which the tests do to a run what happens to runs."""
 
+import multiprocessing
 import os
+import resource
+import signal
+import time
+from pathlib import Path
 
 import torch
 from pytorch_lightning.callbacks import Callback
@@ -11,11 +16,11 @@ from seg.guard import Guard
 class Signal(Callback):
     """Send this process a signal in an optimiser step, once; 2 is Ctrl-C, 15 is SIGTERM, 9 is SIGKILL."""
 
-    def __init__(self, step: int, number: int) -> None:
-        self.step, self.number, self.sent = step, number, False
+    def __init__(self, step: int, number: int, rank: int = 0) -> None:
+        self.step, self.number, self.rank, self.sent = step, number, rank, False
 
     def on_train_batch_start(self, trainer, *args) -> None:
-        if not self.sent and trainer.global_step >= self.step - 1:
+        if not self.sent and trainer.global_step >= self.step - 1 and trainer.global_rank == self.rank:
             self.sent = True
             os.kill(os.getpid(), self.number)
 
@@ -56,3 +61,59 @@ class CallItAFailure(Callback):
             found = {name: parameter.grad.clone() for name, parameter in task.named_parameters()}
             torch.save(found, "gradients.pt")
             guard.fail(trainer, task, 0.0, 0.0)
+
+
+class OutOfMemory(Callback):
+    """Raise torch's error of a full GPU in an optimiser step."""
+
+    def on_before_optimizer_step(self, trainer, task, optimizer) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore about it")
+
+
+class KillWorker(Callback):
+    """Kill a worker of the training loader in an optimiser step."""
+
+    def on_train_batch_start(self, trainer, *args) -> None:
+        if trainer.global_step == 2:
+            for child in multiprocessing.active_children():
+                os.kill(child.pid, signal.SIGKILL)
+
+
+class SmallFiles(Callback):
+    """Let no file grow beyond so many bytes from an optimiser step on, as on a disk that is full."""
+
+    def __init__(self, step: int, size: int) -> None:
+        self.step, self.size = step, size
+
+    def on_train_batch_start(self, trainer, *args) -> None:
+        if trainer.global_step == self.step - 1:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (self.size, self.size))
+
+
+class SlowSave(Callback):
+    """Make every checkpoint take a while between its last byte and its name, so that kills fall in the midst of it."""
+
+    def __init__(self, seconds: float) -> None:
+        real = os.fsync
+
+        def slow(handle: int) -> None:
+            time.sleep(seconds)
+            real(handle)
+
+        os.fsync = slow
+
+
+class KillWandB(Callback):
+    """Kill W&B's own process, which carries a run's numbers away, in an optimiser step."""
+
+    def on_train_batch_start(self, trainer, *args) -> None:
+        if trainer.global_step == 2:
+            for folder in Path("/proc").iterdir():
+                try:
+                    status = (folder / "stat").read_text().rpartition(")")
+                except OSError:
+                    continue
+                if "wandb" in status[0] and int(status[2].split()[1]) == os.getpid():
+                    os.kill(int(folder.name), signal.SIGKILL)
+                    Path("killed").touch()

@@ -93,4 +93,5 @@ def test_slope_scatter_and_its_error_are_those_of_numpys_fit():
     (slope, _), covariance = np.polyfit(np.arange(12), values, 1, cov=True)
     assert line(values.tolist())[0] == pytest.approx(slope)
     assert line(values.tolist())[2] == pytest.approx(math.sqrt(covariance[0, 0]))
-    assert falls([5.0, 4.0, 3.0, 2.0]) and not falls([5.0, 5.0, 4.999, 5.0])
+    assert falls([5.0, 4.0, 3.0, 2.0])
+    assert not falls([5.0, 5.0, 4.999, 5.0])

@@ -4,7 +4,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.command import assert_same_weights, run, write_config
+from seg.replay import replay
+from seg.stopping import LastCheckpoint
+from tests.command import REPOSITORY, assert_same_weights, process, run, weights, write_config
 
 PRESS = "{{class_path: tests.faults.Signal, init_args: {{step: {}, number: {}}}}}"
 DROPOUT = {"net": {"class_path": "seg.models.UNet", "init_args": {"width": 4, "depth": 2, "dropout": 0.2}}}
@@ -52,3 +54,64 @@ def test_a_run_stopped_at_any_step_ends_with_the_weights_of_the_uninterrupted_on
     for name in ("last", "best"):
         assert_same_weights(whole / f"checkpoints/{name}.ckpt", stopped / f"checkpoints/{name}.ckpt")
     assert rows(whole, "train/loss", "val/miou") == rows(stopped, "train/loss", "val/miou")
+
+
+def test_sigterm_waits_for_the_accumulated_batches_of_a_step(workplace, shapes):
+    config = write_config(workplace / "tiny.yaml", shapes, data={"batch_size": 2}, accumulate_grad_batches=3)
+    run("--config", config)
+    stop = PRESS.format(3, 15)
+    stopped = process("--config", config, "--trainer.callbacks", f"[{stop}]", PYTHONPATH=str(REPOSITORY))
+    assert stopped.returncode == 130, stopped.stderr
+    assert "go on with the same command" in stopped.stdout
+    last = Path("runs/tiny/version_1/checkpoints/last.ckpt")
+    assert torch.load(last, weights_only=True)["global_step"] == 3
+    run("--config", config, "--ckpt_path", last)
+    assert_same_weights(Path("runs/tiny/version_0/checkpoints/last.ckpt"), last)
+
+
+@pytest.mark.slow
+def test_two_processes_stop_after_the_same_step_whichever_is_asked(workplace, shapes):
+    config = write_config(workplace / "tiny.yaml", shapes, data={"batch_size": 2}, devices=2, strategy="ddp")
+    path = {"PYTHONPATH": str(REPOSITORY)}
+    assert process("--config", config, **path).returncode == 0
+    for rank, number in ((0, 2), (1, 2), (0, 15)):
+        stop = PRESS.format(2, number)[:-2] + f", rank: {rank}}}}}"
+        stopped = process("--config", config, "--trainer.callbacks", f"[{stop}]", **path)
+        folder = sorted(Path("runs/tiny").iterdir())[-1]
+        assert stopped.returncode == 130, stopped.stderr
+        assert torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["global_step"] == 2
+        finished = process("--config", config, "--ckpt_path", folder / "checkpoints/last.ckpt", **path)
+        assert finished.returncode == 0, finished.stderr
+        assert_same_weights(Path("runs/tiny/version_0/checkpoints/last.ckpt"), folder / "checkpoints/last.ckpt")
+
+
+@pytest.mark.slow
+def test_two_processes_leave_out_the_same_step_where_one_has_a_bad_batch(workplace, shapes):
+    config = write_config(workplace / "tiny.yaml", shapes, data={"batch_size": 2}, devices=2, strategy="ddp")
+    bad = "{class_path: tests.faults.Poison, init_args: {steps: [2], rank: 1}}"
+    done = process("--config", config, "--trainer.callbacks", f"[{bad}]", PYTHONPATH=str(REPOSITORY))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("the step is left out") == 1
+    folder = Path("runs/tiny/version_0")
+    assert all(value.isfinite().all() for value in weights(folder / "checkpoints/last.ckpt").values())
+    kept = sorted(path.name for path in (folder / "failures").iterdir())
+    assert kept == ["step_2.ckpt", "step_2_rank_0.pt", "step_2_rank_1.pt"]
+    good, bad = (replay(folder / f"failures/step_2_rank_{rank}.pt") for rank in (0, 1))
+    assert not any(place.wrong for place in good.places)
+    assert any(place.wrong for place in bad.places)
+
+
+def test_a_run_goes_on_without_wandb_when_that_dies(workplace, shapes, monkeypatch):
+    monkeypatch.delenv("WANDB_SERVICE", raising=False)  # that of this process, of tests before
+    config = write_config(workplace / "tiny.yaml", shapes, logger={"class_path": "seg.loggers.WandB"})
+    kill = "[{class_path: tests.faults.KillWandB}]"
+    done = process("--config", config, "--trainer.callbacks", kill, PYTHONPATH=str(REPOSITORY))
+    assert Path("killed").exists()
+    assert done.returncode == 0, done.stderr
+    assert "test mIoU" in done.stdout
+
+
+@pytest.mark.parametrize("settings", [{"every_minutes": 0}, {"every_n_steps": -1}])
+def test_an_interval_that_is_not_positive_is_refused(settings):
+    with pytest.raises(ValueError, match="must be positive"):
+        LastCheckpoint(**settings)

@@ -1,0 +1,41 @@
+import errno
+
+import pytest
+
+from seg.errors import message_for_user
+from tests.command import REPOSITORY, process, run, write_config
+
+
+def test_a_full_gpu_says_what_to_lower_with_the_values_of_the_run(workplace, shapes, capsys):
+    config = write_config(workplace / "tiny.yaml", shapes, precision="32", accumulate_grad_batches=3)
+    with pytest.raises(SystemExit) as stopped:
+        run("--config", config, "--trainer.callbacks", "[{class_path: tests.faults.OutOfMemory}]")
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert "CUDA out of memory. Tried to allocate 2.00 GiB." in error
+    assert "data.batch_size is 4: 2 with trainer.accumulate_grad_batches: 6" in error
+    assert "data.crop is [64, 64]" in error
+    assert "trainer.precision is 32-true: bf16-mixed" in error
+    assert "Traceback" not in error
+
+
+def test_a_worker_that_is_killed_is_told_with_the_cure(workplace, shapes):
+    config = write_config(workplace / "tiny.yaml", shapes, data={"num_workers": 2, "batch_size": 1})
+    killed = process(
+        "--config", config, "--trainer.callbacks", "[{class_path: tests.faults.KillWorker}]", PYTHONPATH=str(REPOSITORY)
+    )
+    assert killed.returncode == 2, killed.stderr
+    assert "lower data.num_workers" in killed.stderr
+    assert "Traceback" not in killed.stderr
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_a_full_or_read_only_disk_is_told_wherever_it_is_met(number):
+    told = message_for_user(OSError(number, "no room", "curves.png"))
+    assert told is not None
+    assert "cannot write curves.png: no room" in told
+    assert message_for_user(OSError(errno.EPERM, "other", "curves.png")) is None
+
+
+def test_other_errors_keep_their_traceback():
+    assert message_for_user(RuntimeError("something else")) is None
