@@ -72,9 +72,11 @@ function traces(lines) {
 
 function drawPanel(place) {
   const panel = data.panels[Number(place.dataset.panel)];
-  const many = panel.lines.length > 8;
+  const many = panel.lines.length > 8, values = panel.lines.flatMap(line => line.y);
+  const low = values.reduce((a, b) => Math.min(a, b)), high = values.reduce((a, b) => Math.max(a, b));
+  const range = low === high ? { range: low ? [Math.min(0, 2 * low), Math.max(0, 2 * low)] : [-1, 1] } : {};  // else ±1 around a rate of 0.001
   Plotly.react(place, traces(panel.lines), layout({
-    xaxis: axis({ title: { text: "step", font: { size: 11 }, standoff: 4 } }), yaxis: axis({}), hovermode: many ? "closest" : "x unified",
+    xaxis: axis({ title: { text: "step", font: { size: 11 }, standoff: 4 } }), yaxis: axis(range), hovermode: many ? "closest" : "x unified",
     showlegend: panel.lines.length > 1 && !(many && place.clientWidth < 420),
     legend: many ? { font: { size: 11 } } : { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11 } } }), CONFIG);
   if (many) Plotly.restyle(place, { hovertemplate: panel.lines.map(line => `${escaped(line.name)} %{y:.3f}<extra></extra>`) });
