@@ -60,7 +60,9 @@ def read_package(path: Path) -> tuple["ExportedProgram", dict[str, str]]:
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, IndexError, EOFError, OSError) as error:
         raise ValueError(f"{path} is not a torch.export package, or is damaged: {error}") from error
     if "models/model.json" not in held:
-        raise ValueError(f"{path} is not a torch.export package, or is damaged: it holds no model; give a file of seg export")
+        raise ValueError(
+            f"{path} is not a torch.export package, or is damaged: it holds no model; give a file of seg export"
+        )
     texts = {}
     for name, data in held.items():
         if strange := _refusal(name, data):

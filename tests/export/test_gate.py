@@ -61,7 +61,7 @@ def test_a_drop_is_counted_in_points_and_refused_beyond_the_limit():
     gate.refuse_drop(verdict(0.50, 0.4951), 0.5)
     gate.refuse_drop(verdict(0.50, 0.60), 0.0)
     for refused in (verdict(0.50, 0.4949), verdict(0.5, math.nan)):
-        with pytest.raises(Refused, match="--max-drop allows 0.5"):
+        with pytest.raises(Refused, match=r"--max-drop allows 0\.5"):
             gate.refuse_drop(refused, 0.5)
 
 
