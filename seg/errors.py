@@ -14,7 +14,6 @@ USER_ERRORS = (ValueError, OSError, ImportError)
 """What seg raises for mistakes that a user can cure."""
 SAID_OTHERWISE = (
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning's own call, of no use to whoever runs it
-    r"Attribute '\w+' is an instance of `nn.Module`",  # kept on purpose: a checkpoint then loads by its path alone
     r"Checkpoint directory .* exists and is not empty",  # resuming continues in its folder
 )
 """Warnings that tell a user nothing, by the beginning of their text."""

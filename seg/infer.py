@@ -117,6 +117,16 @@ class Predictor:
             network.clip,
         )
 
+    @property
+    def class_names(self) -> list[str]:
+        """The names of the classes, in the order of their labels."""
+        return self.network.class_names
+
+    @property
+    def class_colors(self) -> list[list[int]]:
+        """A colour (red, green, blue) of 0..255 for each class."""
+        return self.network.class_colors
+
     def predict(self, image: np.ndarray | str | Path) -> Prediction:
         """Return labels and probabilities of an image at its own size.
 

@@ -1,5 +1,6 @@
 """The task: a network, a loss, metrics and an optimiser, trained, validated and tested by one shared step."""
 
+import warnings
 from typing import Any, Self
 
 import numpy as np
@@ -95,7 +96,9 @@ class SegmentationTask(LightningModule):
                 raise ValueError(f"{name}: {value}, but a factor of 0 or more is expected, such as 0.4")
         optimisation.check_rates(encoder_lr, layer_decay, lr_reference_batch)
         # nothing ignored: this is what lets load_from_checkpoint(path) do without other arguments
-        self.save_hyperparameters()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=r"Attribute '\w+' is an instance of `nn.Module`")
+            self.save_hyperparameters()
         self.class_names, self.class_colors = class_names, class_colors
         self.ignore_index = ignore_index
         self.rates: dict[str, Any] = {"decay_norms": decay_norms, "encoder_lr": encoder_lr, "layer_decay": layer_decay}

@@ -31,10 +31,7 @@ def test_a_notebook_runs_from_top_to_bottom_and_shows_pictures(path, tmp_path):
     notebook = nbformat.read(path, as_version=4)
     nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}}).execute()
     shown = [
-        output
-        for cell in notebook.cells
-        for output in cell.get("outputs", [])
-        if "image/png" in output.get("data", {})
+        output for cell in notebook.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})
     ]
     assert len(shown) >= 4
     assert not list(Path(folder).glob("*/")), "what a notebook writes lies where the command line writes it"
