@@ -199,8 +199,10 @@ def run(task: "SegmentationTask", held: dict[str, Any], precision: str, trace: T
         for index, batch in zip(held["batch_indices"], held["batches"], strict=True):
             moved = task.transfer_batch_to_device(batch, task.device, 0)
             note(trace, "image", "input", moved["image"].float())
+            task.step_mean.begin(index, held["accumulate"])
             with autocast(task, precision):
                 loss = task.training_step(moved, index)
+            note(trace, "loss of the batch", "loss", loss.detach())
             (loss / held["accumulate"] * scale).backward()
     for name, parameter in task.named_parameters():
         if parameter.grad is not None:

@@ -297,10 +297,11 @@ class SegmentationTask(LightningModule):
         names = ("mean", "std", "clip")
         if "mean" not in held or all(held.get(name) == self.hparams.get(name) for name in names):
             return
-        listed = {name: held.get(name) for name in names}
+        kept: dict[str, Any] = {name: held.get(name) for name in names}
+        listed = ", ".join(f"{name} {value}" for name, value in kept.items())
         say(f"pixels are normalised as the checkpoint says, not as the data do: {listed}")
-        self.pixels = Normalize(*(held[name] for name in names)).to(self.device)
-        self.hparams.update(listed)
+        self.pixels = Normalize(*kept.values()).to(self.device)
+        self.hparams.update(kept)
 
     def on_fit_start(self) -> None:
         """Compile the network if asked to; fetch what teaches it, and the pixel counts that the loss needs."""

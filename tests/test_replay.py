@@ -74,7 +74,7 @@ def test_a_finite_step_is_the_one_that_was_trained_to_the_last_bit(workplace, sh
     path = Path("runs/tiny/version_0/failures/step_3.pt")
     held = torch.load(path, weights_only=True)
     trace = replay(path)
-    losses = [place.largest for place in trace.places if place.name == "train/loss"]
+    losses = [place.largest for place in trace.places if place.name == "loss of the batch"]
     assert [loss / 2 for loss in losses] == held["losses"]
     assert len(losses) == 2
     assert "the step is finite here" in trace.text()
