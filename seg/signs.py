@@ -147,7 +147,9 @@ def gap(curves: Curves) -> str | None:
 
 def easier(curves: Curves) -> str | None:
     """Tell a validation that is easier than training."""
-    train, val = mean(curves.train[-curves.tail :]), mean(curves.val[-curves.tail :])
+    train = mean(curves.train[-2:])
+    # training losses are means over the steps between two validations: while both fall, its ends stand for such a mean
+    val = mean([(before + after) / 2 for before, after in pairwise(curves.val[-3:])])
     if not curves.comparable or not 0 < val < 0.8 * train:
         return None
     return (

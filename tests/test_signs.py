@@ -58,6 +58,15 @@ def test_a_validation_loss_that_rises_while_miou_does_not_suffer_is_told_apart()
     assert "stronger augmentation" in signs(bad)[0]
 
 
+def test_a_loss_that_falls_fast_is_not_called_the_harder_task_for_being_a_mean_of_what_went_before():
+    both = [2.0 * 0.985**step for step in range(241)]
+    series = {
+        "train/loss": [(float(step), both[step]) for step in range(0, 240, 10)],
+        "val/loss": [(float(step), both[step]) for step in range(60, 241, 60)],
+    }
+    assert not [line for line in signs(series) if line.startswith("training is the harder")]
+
+
 def test_auxiliary_heads_make_no_gap_and_no_harder_task_of_their_own():
     series = run(down(1.0, 20), down(0.5, 20))
     assert words(series | {"train/loss/auxiliary": series["train/loss"]}) == []
