@@ -293,6 +293,7 @@ def test_a_seed_of_the_data_is_its_own_and_otherwise_that_of_the_run(workplace, 
     assert seen[0] == seen[1] != seen[2]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no process groups of this kind")
 def test_ctrl_c_at_a_terminal_reaches_workers_that_are_not_forked_and_still_saves(workplace, shapes):
     data = {"num_workers": 2, "multiprocessing_context": "forkserver"}

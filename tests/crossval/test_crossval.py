@@ -105,6 +105,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(workplace, capsys,
     assert not list(workplace.iterdir())
 
 
+@pytest.mark.slow
 def test_each_image_is_validated_once_and_the_same_command_runs_nothing_again(workplace, shapes, capfd):
     config = write_config(workplace / "tiny.yaml", shapes, max_epochs=1, enable_progress_bar=False)
     found = crossvalidate(["--config", str(config)], folds=2)

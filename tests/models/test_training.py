@@ -24,6 +24,7 @@ def config(path, shapes, name: str, **trainer):
     return write_config(path, shapes, {"net": net}, {"crop": [32, 32], "augment": None}, **trainer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [pytest.param("SegNet", id="SegNet")])
 def test_a_compiled_run_leaves_a_checkpoint_that_loads_uncompiled(workplace, shapes, name, monkeypatch):
     compiled = []
