@@ -9,7 +9,7 @@ COMMANDS = {
     "models": "networks compared: parameters, GMACs, receptive fields, memory and time of a step",
     "convert": "annotations from one format to another",
     "score": "two folders of masks in, scores out; needs no model",
-    "doctor": "is this data set fit to train on? what is damaged, mislabelled, missing, there twice",
+    "doctor": "is this data set fit to train on? is this set-up able to learn?",
     "predict": "images in, masks and overlays out; needs nothing but a checkpoint",
 }
 

@@ -1,4 +1,4 @@
-"""Set-ups that the doctor examines in tests: tiny networks on a tiny data set, healthy but for the fault of the test."""
+"""Set-ups that the doctor examines in tests: tiny networks on a tiny data set, healthy but for a test's fault."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,8 +1,8 @@
 """Every check of `seg doctor run` is shown the fault that it is for, and set-ups without any."""
 
 import math
+import shutil
 import time
-from functools import partial
 
 import albumentations as A
 import cv2
@@ -18,6 +18,7 @@ from seg.convert.palette import write_indexed
 from seg.data import VOC
 from seg.data.dataset import Reader
 from seg.doctor.run import CHECKS
+from seg.doctor.setup import Setup
 from seg.models import UNet
 from seg.task import SegmentationTask
 from tests.doctor.setups import CLASSES, Doctor, data_of
@@ -30,6 +31,7 @@ NUMBER = len(CLASSES)
 
 @pytest.fixture
 def doctor(shapes) -> Doctor:
+    torch.manual_seed(0)
     return Doctor(shapes)
 
 
@@ -51,6 +53,7 @@ class Plain(nn.Module):
 # -- healthy set-ups ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_healthy_set_up_passes_every_check_and_its_weights_stay_as_they_were(doctor):
     kept = {}
     report = doctor.report(*CHECKS, change=lambda task: kept.update(task=task, state=copied(task)))
@@ -58,6 +61,11 @@ def test_a_healthy_set_up_passes_every_check_and_its_weights_stay_as_they_were(d
     assert set(report.pictures) == {"schedule", "augmentation", "layers", "range_test", "overfit"}
     assert all(torch.equal(value, kept["state"][name]) for name, value in kept["task"].state_dict().items())
     assert all(parameter.grad is None for parameter in kept["task"].parameters())
+
+
+def test_a_healthy_set_up_passes_what_is_quick(doctor):
+    report = doctor.report(*QUICK)
+    assert [(f.check, f.severity) for f in report.findings] == [(name, "pass") for name in QUICK], report.findings
 
 
 def copied(task: SegmentationTask) -> dict[str, Tensor]:
@@ -68,7 +76,7 @@ def copied(task: SegmentationTask) -> dict[str, Tensor]:
     "name", [*(name for name in ONE_OF_EACH if "v3" not in name), pytest.param("deeplabv3plus", marks=pytest.mark.slow)]
 )
 def test_no_shipped_network_raises_a_false_alarm(doctor, name):
-    net = NETWORKS[name](num_classes=NUMBER, **({"width": 16} if name == "largefov" else {}))
+    net = NETWORKS[name](num_classes=NUMBER, **({"width": 32} if name == "largefov" else {}))
     checks = [check for check in QUICK if check not in ("labels", "schedule", "augmentation", "objects")]
     found = doctor.findings(*checks, net=net)
     assert {f.severity for f in found} == {"pass"}, found
@@ -109,8 +117,6 @@ def test_eight_samples_are_learnt_with_every_loss(doctor, name):
 
 def renumbered(shapes, root, table) -> VOC:
     """Return the small tree with other values in its masks."""
-    import shutil
-
     shutil.copytree(shapes, root, ignore=shutil.ignore_patterns(".cache"))
     for path in (root / "SegmentationClass").glob("*.png"):
         labels = np.array(Image.open(path))
@@ -185,37 +191,13 @@ def test_raw_images_make_a_network_without_norms_sure_of_wrong_answers(doctor, s
     assert "sure of wrong answers" in finding.text
 
 
-def test_a_network_that_knows_the_answers_is_told(doctor):
-    class Knowing(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer = nn.Conv2d(3, NUMBER, 1)
+def test_a_network_that_knows_the_answers_is_told(doctor, monkeypatch):
+    def answers(setup: Setup, batch: dict) -> Tensor:
+        known = batch["mask"].long().clamp(max=NUMBER - 1)
+        return 20.0 * functional.one_hot(known, NUMBER).permute(0, 3, 1, 2)
 
-        def forward(self, x: Tensor) -> Tensor:
-            return self.layer(x) * 1e-3 + 20 * functional.one_hot(self.answers.long(), NUMBER).permute(0, 3, 1, 2)
-
-    def tell(task: SegmentationTask) -> None:
-        loss = task.loss.forward
-
-        def forward(logits: Tensor, target: Tensor) -> Tensor:
-            return loss(logits, target)
-
-        task.loss.forward = forward
-        original = task.normalize
-        task.normalize = lambda images: original(images)
-
-    net = Knowing()
-    from seg.doctor.setup import Setup
-
-    seen = Setup.logits
-
-    def logits(setup: Setup, batch: dict) -> Tensor:
-        net.answers = batch["mask"]
-        return seen(setup, batch)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Setup, "logits", logits)
-        finding = doctor.only("loss", net=net)
+    monkeypatch.setattr(Setup, "logits", answers)
+    finding = doctor.only("loss")
     assert finding.severity == "warn"
     assert "knows the answers" in finding.text
 
@@ -310,8 +292,8 @@ def test_an_exploding_initialisation_is_found(doctor):
         net.first.weight.mul_(300)
         net.second.weight.mul_(300)
     found = doctor.findings("layers", "loss", net=net)
-    assert {(f.check, f.severity) for f in found} == {("layers", "fail"), ("loss", "fail")}
-    assert "explode" in found[0].text
+    assert [(f.check, f.severity) for f in found] == [("loss", "fail"), ("layers", "fail")]
+    assert "explode" in found[1].text
 
 
 def test_a_vanishing_initialisation_is_found(doctor):
@@ -356,19 +338,21 @@ def test_a_momentum_of_zero_freezes_too(doctor):
 
 
 def test_a_rate_a_hundred_times_too_high_is_found(doctor):
-    assert doctor.only("rate", rate=0.003).severity == "pass"
+    assert doctor.only("rate", net=Plain(), rate=0.01).severity == "pass"
     finding = doctor.only("rate", net=Plain(), rate=0.01 * 100)
     assert finding.severity == "fail"
     assert "model.optimizer" in finding.cure
 
 
 def test_a_rate_far_too_low_is_warned_of(doctor):
-    report = doctor.report("rate", rate=1e-5)
+    report = doctor.report("rate", net=Plain(), rate=1e-5)
     assert [f.severity for f in report.findings] == ["warn"], report.findings
     assert report.figures["rate"]["suggested"] > 100 * 1e-5
 
 
-def test_a_network_that_cannot_see_the_image_learns_no_eight_samples(doctor):
+def test_a_network_that_cannot_see_the_image_learns_no_eight_samples(doctor, monkeypatch):
+    monkeypatch.setattr("seg.doctor.checks.overfit.STEPS", 60)
+
     class Blind(Plain):
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(torch.zeros_like(x))
@@ -377,6 +361,7 @@ def test_a_network_that_cannot_see_the_image_learns_no_eight_samples(doctor):
     assert finding.severity == "fail"
 
 
+@pytest.mark.slow
 def test_evaluation_that_differs_from_training_is_told_apart(doctor):
     def stale(task: SegmentationTask) -> None:
         for module in task.net.modules():
@@ -402,10 +387,11 @@ class Leaky(Reader):
         return np.where(mask[..., None] == 0, 0, image).astype(np.uint8), mask
 
 
-def leaking(root) -> VOC:
-    data = data_of(root, augment=[])
-    data.reader = Leaky
-    return data
+class Two(nn.Sequential):
+    """A network of two classes that sees 5 pixels."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(3, 8, 5, padding=2), nn.ReLU(), nn.Conv2d(8, 2, 1))
 
 
 def test_labels_that_leak_into_the_images_are_foretold_when_shuffled(doctor, shapes, tmp_path):
@@ -414,10 +400,10 @@ def test_labels_that_leak_into_the_images_are_foretold_when_shuffled(doctor, sha
     halves(root)
     options = {"classes": ["left", "right"], "colors": None, "augment": []}
     clean = data_of(root, **options)
-    assert doctor.only("permuted", data=clean).severity == "pass"
+    assert doctor.only("permuted", data=clean, net=Two()).severity == "pass"
     data = data_of(root, **options)
     data.reader = Leaky
-    finding = doctor.only("permuted", data=data)
+    finding = doctor.only("permuted", data=data, net=Two())
     assert finding.severity == "fail"
     assert "leak" in finding.text
 
@@ -513,7 +499,7 @@ def test_a_warm_up_that_outlasts_the_run_is_warned_of(doctor):
 
 class Slow(Reader):
     def image(self, pair):
-        time.sleep(0.2)
+        time.sleep(0.05)
         return super().image(pair)
 
 
@@ -579,6 +565,3 @@ def test_the_cell_of_a_network_is_known(doctor):
     for name, cell in {"unet": 1, "segnet": 1, "fcn": 8, "largefov": 8, "deeplabv3": 16, "deeplabv3plus": 4}.items():
         net = NETWORKS[name](num_classes=NUMBER)
         assert doctor.report("objects", net=net).figures["objects"]["cell"] == cell, name
-
-
-_ = partial
