@@ -120,13 +120,15 @@ class Setup:
     @cached_property
     def output_scale(self) -> int:
         """Pixels along the side of one cell of the maps in which the network decides for classes; 1 is every pixel."""
-        finest: list[int] = []
+        scores: list[int] = []  # heights of the maps of classes that come after all others
 
         def look(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            if getattr(module, "out_channels", None) == self.data.num_classes:
-                # a transposed convolution at the end enlarges what was decided before it
-                coarse = inputs[0] if isinstance(module, nn.ConvTranspose2d) else output
-                finest.append(coarse.shape[-2])
+            if getattr(module, "out_channels", None) != self.data.num_classes:
+                scores.clear()
+                return
+            # a transposed convolution at the end enlarges what was decided before it
+            coarse = inputs[0] if isinstance(module, nn.ConvTranspose2d) else output
+            scores.append(coarse.shape[-2])
 
         hooks = [
             m.register_forward_hook(look) for m in self.task.net.modules() if isinstance(m, nn.modules.conv._ConvNd)
@@ -137,7 +139,7 @@ class Setup:
         finally:
             for hook in hooks:
                 hook.remove()
-        return max(1, round(self.few["image"].shape[-2] / max(finest))) if finest else 1
+        return max(1, round(self.few["image"].shape[-2] / max(scores))) if scores else 1
 
     # -- network ------------------------------------------------------------------------------------------------------
 

@@ -39,6 +39,8 @@ def gradients(setup: Setup) -> Iterator[Finding]:
                         infinite.add(name)
                     elif bool(parameter.grad.any()):
                         zero.discard(name)
+                if infinite:
+                    break  # a step would carry them everywhere
                 training.move(GENTLE)
             held = {id(parameter) for group in training.optimizer.param_groups for parameter in group["params"]}
     finally:

@@ -24,6 +24,13 @@ SLOW = 300.0
 """Times below the suggestion: range tests are right within a factor of ten or so, and fine-tuning wants another."""
 SHARE = 0.2
 
+DUEL_STEPS, DUEL_SHARE = 24, 0.15
+"""Steps of each side of the duel, and the time for both."""
+HUNDREDTH = 0.01
+"""A rate that is not too high learns more in a few steps than its hundredth does."""
+WORSE = 1.05
+"""Times the loss of the hundredth, over the last third of the steps, from which on it is worse."""
+
 
 def rate(setup: Setup) -> Iterator[Finding]:
     """Find the rates at which the loss falls and at which it grows, and where the configured one lies between them.
@@ -77,6 +84,8 @@ def rate(setup: Setup) -> Iterator[Finding]:
         marks=marks,
     )
     setup.figures["rate"] = {"configured": base, "suggested": suggestion if fallen else None, "grows_from": limit}
+    own, slow = _duel(setup)
+    setup.figures["rate"] |= {"loss_at_configured": own, "loss_at_hundredth": slow}
     found = f"the loss falls fastest at {suggestion:.2g}" + (f" and has grown back at {limit:.2g}" if limit else "")
     if not fallen:
         yield Finding(
@@ -88,6 +97,14 @@ def rate(setup: Setup) -> Iterator[Finding]:
     elif limit is not None and base >= limit:
         cure = f"model.optimizer's lr: {suggestion:.1g}, or a tenth of {limit:.1g}"
         yield Finding("rate", "fail", f"at the configured {base:.3g} training diverges: {found}", cure)
+    elif own is not None and slow is not None and not own <= WORSE * slow:
+        yield Finding(
+            "rate",
+            "fail",
+            f"the configured {base:.3g} is too high: after {DUEL_STEPS} steps the loss is {own:.3g}, at a hundredth of "
+            f"it {slow:.3g}; {found}",
+            f"model.optimizer's lr: {min(suggestion, base / 10):.1g}",
+        )
     elif base * SLOW < suggestion:
         yield Finding(
             "rate",
@@ -97,3 +114,21 @@ def rate(setup: Setup) -> Iterator[Finding]:
         )
     else:
         yield Finding("rate", "pass", f"configured {base:.3g}: {found}")
+
+
+def _duel(setup: Setup) -> tuple[float | None, float | None]:
+    """Return the loss after some steps on the same samples at the configured rate and at its hundredth.
+
+    A sweep alone does not show a rate that is too high where norms make the network blind to the size of its weights:
+    the loss stays where earlier, lower rates have brought it. None where there was no time.
+    """
+    end = setup.clock.until(DUEL_SHARE)
+    ends: list[float | None] = []
+    for factor in (1.0, HUNDREDTH):
+        with setup.restored():
+            training, losses = Training(setup), [0.0]
+            while training.steps < DUEL_STEPS and math.isfinite(losses[-1]) and time.monotonic() < end:
+                losses.append(training.step(setup.few, factor))
+        done = training.steps == DUEL_STEPS or not math.isfinite(losses[-1])
+        ends.append(float(np.mean(losses[-DUEL_STEPS // 3 :])) if done else None)
+    return ends[0], ends[1]
