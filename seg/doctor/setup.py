@@ -18,6 +18,7 @@ from seg.doctor.samples import outlines_ignored, small_batch
 from seg.metrics import SegmentationMetrics
 from seg.models.profile import evaluating
 from seg.task import SegmentationTask
+from seg.trainer import TrainingTimer
 
 SAMPLES = 8
 """Samples that are overfitted."""
@@ -196,6 +197,8 @@ class Setup:
             # the clock of the run, at which the schedule looks, is turned by hand
             known, length = timer.time_elapsed, float(timer.time_remaining() or 0.0)
             timer.time_elapsed = lambda *_: elapsed[0] * length  # type: ignore[method-assign]
+            if isinstance(timer, TrainingTimer):  # keeps its answer for as long as no step is made
+                timer.share = lambda *_: elapsed[0]  # type: ignore[method-assign]
         try:
             built = self.task.configure_optimizers()
             optimizer, plan = _parts(built)
@@ -212,6 +215,7 @@ class Setup:
         finally:
             if timer is not None:
                 timer.time_elapsed = known  # type: ignore[method-assign]
+                vars(timer).pop("share", None)
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Return a fresh optimiser as the config has it, at the highest rates that its schedule reaches."""
