@@ -1,6 +1,7 @@
 """Is this set-up able to learn? Brings a run to its first step, and there, instead of it, runs every check."""
 
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from traceback import extract_tb
@@ -167,6 +168,8 @@ def examine_run(
     """
     if data.cache == "disk":
         data.cache = "none"  # half a cache on the disk would be all that stays of this
+    # what a compiled network computes is the same, and the checks want to look inside
+    compiled, task.compiled = task.compiled, False
     setup = Setup(trainer, task, data, Clock(seconds))
     setup.random_weights = bool(missing_weights)
     examination = _Examination(setup, [name for name in CHECKS if name in names], tell)
@@ -181,11 +184,13 @@ def examine_run(
         pass
     except Exception as error:
         if "train" in data.datasets and "labels" in names:  # the likeliest reason, and its cure
-            for finding in of_data(data):
-                examination.add(finding)
+            with suppress(Exception):  # files that cannot be read, which is what the error tells
+                for finding in of_data(data):
+                    examination.add(finding)
         examination.add(Finding("start", "fail", f"the run does not reach its first step: {told(error)}"))
     finally:
         task.__dict__.pop("log", None)
+        task.compiled = compiled
     parameters = sum(parameter.numel() for parameter in task.net.parameters())
     about = (
         f"{type(task.net).__name__}, {parameters / 1e6:.2f} M parameters · {type(task.loss).__name__} · "

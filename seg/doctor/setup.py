@@ -1,6 +1,7 @@
 """A set-up about to take its first step: network, loss, optimiser and data as the run has them, to try things on."""
 
 import contextlib
+import io
 import time
 import warnings
 from collections.abc import Iterator
@@ -69,6 +70,8 @@ class Setup:
         """File name without suffix -> picture that a check has drawn."""
         self.figures: dict[str, Any] = {}
         """What was measured, as plain values, for the report."""
+        self.groups: list[str] = []
+        """Names of the parameter groups; `rates` finds them."""
         self.random_weights = False
         """Whether weights that the config names could not be had."""
 
@@ -200,13 +203,18 @@ class Setup:
             if isinstance(timer, TrainingTimer):  # keeps its answer for as long as no step is made
                 timer.share = lambda *_: elapsed[0]  # type: ignore[method-assign]
         try:
-            built = self.task.configure_optimizers()
-            optimizer, plan = _parts(built)
+            optimizer, plan = self._configured()
+            self.groups = [str(group.get("name", index)) for index, group in enumerate(optimizer.param_groups)]
+            # what a validation score decides cannot be foretold, and is followed as if it never changed
+            foretold = plan is not None and "monitor" not in plan
+            every = 1
+            if foretold and plan is not None and plan.get("interval") != "step" and np.isfinite(total):
+                every = max(1, round(total / max(1, self.trainer.max_epochs or 1)))
             rows = []
             for step in range(max(1, steps)):
                 elapsed[0] = min(1.0, (step + 1) / (steps - 1)) if not np.isfinite(total) else 0.0
                 rows.append([float(group["lr"]) for group in optimizer.param_groups])
-                if plan is not None and plan.get("interval") == "step" and "monitor" not in plan:
+                if foretold and plan is not None and (step + 1) % every == 0:
                     with warnings.catch_warnings():
                         # no optimiser steps in between, which torch takes for a mistake
                         warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
@@ -219,10 +227,19 @@ class Setup:
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Return a fresh optimiser as the config has it, at the highest rates that its schedule reaches."""
-        optimizer, _ = _parts(self.task.configure_optimizers())
+        optimizer, _ = self._configured()
         for group, rate in zip(optimizer.param_groups, self.rates.max(0), strict=True):
             group["lr"] = float(rate)
         return optimizer
+
+    def _configured(self) -> tuple[torch.optim.Optimizer, dict[str, Any] | None]:
+        """Return optimiser and schedule, made anew; what the task has to say of them it has said before."""
+        with contextlib.redirect_stdout(io.StringIO()):
+            built = self.task.configure_optimizers()
+        if isinstance(built, dict):
+            return built["optimizer"], built.get("lr_scheduler")
+        assert isinstance(built, torch.optim.Optimizer), built
+        return built, None
 
 
 class Training:
@@ -273,11 +290,3 @@ class Training:
 def taken(batch: Batch, part: Any) -> Batch:
     """Return some samples of a batch."""
     return {name: value[part] for name, value in batch.items() if isinstance(value, Tensor)}
-
-
-def _parts(built: Any) -> tuple[torch.optim.Optimizer, dict[str, Any] | None]:
-    """Return optimiser and schedule of what `configure_optimizers` gives."""
-    if isinstance(built, dict):
-        return built["optimizer"], built.get("lr_scheduler")
-    assert isinstance(built, torch.optim.Optimizer), built
-    return built, None

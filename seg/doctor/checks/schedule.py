@@ -22,7 +22,7 @@ def schedule(setup: Setup) -> Iterator[Finding]:
     # groups that share their rates are one line
     lines: dict[tuple[float, ...], list[str]] = {}
     for group in range(rates.shape[1]):
-        lines.setdefault(tuple(rates[shown, group].tolist()), []).append(str(group))
+        lines.setdefault(tuple(rates[shown, group].tolist()), []).append(setup.groups[group])
     series = {f"parameter group {', '.join(names)}": (across[shown].tolist(), line) for line, names in lines.items()}
     setup.pictures["schedule"] = plots.lines(
         "learning rate", series, "share of the time limit" if timed else "optimiser step", "learning rate"
