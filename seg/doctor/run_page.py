@@ -32,7 +32,8 @@ def closing(report: RunReport) -> str:
     numbers = ", ".join(f"{number} {kind}" for kind, number in count.items() if number or kind != "skip")
     left_out = list(dict.fromkeys(f.check for f in report.findings if f.severity == "skip"))
     but = f" (not fully looked at: {', '.join(left_out)})" if left_out else ""
-    return f"{numbers} in {report.seconds:.0f} s: {VERDICTS[report.verdict]}{but}"
+    verdict = "nothing wrong was found so far" if report.verdict == "pass" and left_out else VERDICTS[report.verdict]
+    return f"{numbers} in {report.seconds:.0f} s: {verdict}{but}"
 
 
 def run_page(report: RunReport) -> str:
