@@ -1,13 +1,9 @@
-"""What a run notes about itself: where it ran, how long each part took, how much memory it needed."""
+"""What a run notes about itself: how long each part took, how much memory it needed. Where it ran: `seg.provenance`."""
 
 import json
-import os
-import platform
-import subprocess
 import sys
 import time
 from contextlib import suppress
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +15,9 @@ from pytorch_lightning.callbacks import Callback
 from seg.files import replacing
 from seg.report.record import FOLDER
 
-PACKAGES = ("lightning-seg", "torch", "pytorch-lightning", "segmentation-models-pytorch", "albumentations", "numpy")
-
 
 class Journal(Callback):
-    """Keep `records/run.json`: environment, seconds of training, validation and test, images, peak memory.
+    """Keep `records/run.json`: seconds of training, validation and test, images, peak memory.
 
     Args:
         folder: the run folder.
@@ -42,7 +36,6 @@ class Journal(Callback):
             with suppress(OSError, ValueError, AttributeError):
                 before = dict(json.loads(self.path.read_text(encoding="utf-8")))
         self.content = {
-            "environment": environment(trainer),
             "network": type(pl_module.net).__name__,
             "parameters": sum(parameter.numel() for parameter in pl_module.net.parameters()),
             "started": before.get("started", time.time()),
@@ -102,27 +95,6 @@ class Journal(Callback):
             rank_zero_warn(f"{self.path} cannot be written: {error}")
 
 
-def environment(trainer: pl.Trainer) -> dict[str, str]:
-    """Return where a run takes place, as name -> text for people to read."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        with suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    if commit := _commit():
-        found["code"] = commit
-    if torch.cuda.is_available():
-        found["GPU"] = ", ".join(
-            sorted({torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())})
-        )
-        found["CUDA"] = str(torch.version.cuda)
-    found["processor"] = f"{_processor()}, {os.cpu_count()} cores"
-    found["system"] = f"{platform.system()} {platform.release()}"
-    found["precision"] = str(trainer.precision)
-    found["processes"] = f"{trainer.world_size} on {trainer.num_nodes} machine{'s' * (trainer.num_nodes > 1)}"
-    found["command"] = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    return found
-
-
 def peak_memory() -> dict[str, float]:
     """Return the most memory that the first process has held so far, in MB: "RAM", and "GPU" where it uses one."""
     found = {}
@@ -134,25 +106,3 @@ def peak_memory() -> dict[str, float]:
     if torch.cuda.is_available():
         found["GPU"] = torch.cuda.max_memory_allocated() / 1e6
     return found
-
-
-def _processor() -> str:
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _commit() -> str:
-    """Return the commit of the checkout that seg is run from, "+" where files differ from it; nothing elsewhere."""
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
-        return ""
-    try:
-        asked: dict[str, Any] = {"cwd": root, "capture_output": True, "text": True, "timeout": 5, "check": True}
-        commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], **asked).stdout.strip()
-        changed = subprocess.run(["git", "status", "--porcelain", "--untracked-files=no"], **asked).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return f"{commit}{'+' if changed else ''}"

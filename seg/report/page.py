@@ -83,7 +83,10 @@ def page(run: Run, stage: str | None = None) -> tuple[str, list[str]]:
         pictures={} if shown is None else {number: packed(files) for number, files in shown.items()},
         still=[] if record is None or shown is None else still(record, shown),
         resources=facts.resources(run, record),
-        environment=[(name, printable(text)) for name, text in run.journal.get("environment", {}).items()],
+        environment=[
+            (printable(name.removeprefix("environment.").replace(".", " ")), text_of(value))
+            for name, value in run.provenance.items()
+        ],
         differences=[
             (printable(name), text_of(value), "" if default is MISSING else text_of(default))
             for name, value, default in differences(run.config)
@@ -110,7 +113,7 @@ def about(run: Run, record: Record | None) -> list[str]:
 
 def lacking(run: Run, record: Record | None, stage: str | None, shown: dict[int, dict[str, bytes]] | None) -> list[str]:
     """Return what the page lacks and how to get it."""
-    run.config, run.journal  # noqa: B018 (read once, so that what they lack is known)
+    run.config, run.journal, run.provenance  # noqa: B018 (read once, so that what they lack is known)
     found = list(run.missing)
     if record is None:
         kind = {"val": "validation", "test": "test", None: "test or validation"}[stage]

@@ -147,8 +147,13 @@ class Run:
 
     @cached_property
     def journal(self) -> dict[str, Any]:
-        """Environment, seconds and memory, see `seg.report.journal`; empty where they were not noted."""
+        """Seconds and memory, see `seg.report.journal`; empty where they were not noted."""
         return self._json(self.folder / FOLDER / "run.json") or {}
+
+    @cached_property
+    def provenance(self) -> dict[str, Any]:
+        """Code, environment and data set, see `seg.provenance`; empty where they were not noted."""
+        return self._json(self.folder / "provenance.json") or {}
 
     @property
     def checkpoints(self) -> dict[str, Path]:
@@ -224,7 +229,7 @@ class Run:
         try:
             held = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            self._lacks(f"{FOLDER}/{path.name} cannot be read ({error})")
+            self._lacks(f"{path.relative_to(self.folder)} cannot be read ({error})")
             return None
         return held if isinstance(held, dict) else None
 
