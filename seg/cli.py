@@ -138,11 +138,15 @@ class SegCLI(LightningCLI):
         with without_weights() if self.checkpoint else nullcontext(), jobs.one_of_each_machine_first(self.job):
             super().instantiate_classes()
 
-    def instantiate_trainer(self, **kwargs: Any) -> Any:
-        """Build the trainer with the run folder, its checkpoints, pictures and loggers."""
+    def settle_data(self) -> None:
+        """Refuse facts typed by hand that the data set knows otherwise; give it the run's seed where it has none."""
         refuse_contradictions(self.typed, self.datamodule, LINKS)
         if self.config[self.subcommand].data.init_args.get("seed") is None:
             self.datamodule.seed = int(self.config[self.subcommand].seed_everything or 0)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Any:
+        """Build the trainer with the run folder, its checkpoints, pictures and loggers."""
+        self.settle_data()
         config = self.config_init[self.subcommand].trainer
         if self.subcommand != "fit":
             self.save_config_callback = None

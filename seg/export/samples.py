@@ -3,49 +3,23 @@
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seg.cli import LINKS, SegCLI
+from seg.configured import built
 from seg.data.base import SegmentationData
 from seg.data.dataset import Pairs
 from seg.data.images import read_image, resize_image
 from seg.export.card import Card
 from seg.models.blocks import SMALLEST_SIZE
-from seg.models.weights import without_weights
 from seg.predict import SUFFIXES
 
 if TYPE_CHECKING:
     from seg.data.pixels import Pixels
-
-
-class _Built(Exception):
-    """The data module of a config; raised, for the command line's own way ends there: nothing is to be run."""
-
-    def __init__(self, data: Any) -> None:
-        super().__init__()
-        self.data = data
-
-
-class _DataCLI(SegCLI):
-    """Build what a config describes, but neither a run folder nor a trainer."""
-
-    def instantiate_trainer(self, **kwargs: Any) -> Any:
-        """End here, the data module being built.
-
-        Raises:
-            _Built: with it.
-            ValueError: facts typed by hand that disagree with the data set.
-
-        """
-        from seg.arguments import refuse_contradictions
-
-        refuse_contradictions(self.typed, self.datamodule, LINKS)
-        raise _Built(self.datamodule)
 
 
 def run_data(checkpoint: Path, card: Card, root: Path | None = None) -> SegmentationData:
@@ -68,14 +42,9 @@ def run_data(checkpoint: Path, card: Card, root: Path | None = None) -> Segmenta
         )
     moved = [] if root is None else ["--data.init_args.root", str(root)]
     try:
-        with without_weights():  # nobody runs the network
-            _DataCLI("fit", ["fit", "--config", str(config), *moved])
-    except _Built as built:
-        data = built.data
+        data = built(["fit", "--config", str(config), *moved]).data
     except SystemExit as ended:
         raise ValueError(f"{config} cannot be read by this version of seg, see above") from ended
-    else:
-        raise AssertionError("building ends in _Built")
     if not isinstance(data, SegmentationData):
         raise ValueError(f"{config}: its data set is none of seg's own; its splits cannot be read here")
     if data.class_names != card.class_names:
