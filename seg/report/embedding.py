@@ -15,6 +15,7 @@ from typing import Any
 from markupsafe import Markup
 
 from seg.files import replacing
+from seg.report.thumbnails import FILES
 
 PICTURES = 22_500_000
 """Characters of pictures that a page holds; what it does not hold is listed without a picture."""
@@ -116,8 +117,7 @@ def packed(pictures: Mapping[str, bytes]) -> str:
 
     For a script element of its own, which the browser does not look into before it is wanted.
     """
-    names = ("image.jpg", "truth.png", "prediction.png", "confidence.jpg")
-    return "\n".join(base64.b64encode(pictures.get(name, b"")).decode() for name in names)
+    return "\n".join(base64.b64encode(pictures.get(name, b"")).decode() for name in FILES)
 
 
 def colored(png: bytes, colors: Sequence[Sequence[int]]) -> bytes:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from seg.report.embedding import figure
 from seg.report.run import ImageEntry, Record, Run, Series
 
 POINTS = 1500
@@ -21,18 +22,18 @@ def headline(run: Run, record: Record | None) -> list[tuple[str, str, str]]:
         split = record.split
         present, classes = scores.get("present"), scores.get("classes")
         of = f"{present} of {classes} classes occur" if present is not None else ""
-        rows.append((f"{split} mIoU", _figure(scores.get("miou")), of))
-        rows.append(("pixel accuracy", _figure(scores.get("pixel_accuracy")), "of all scored pixels"))
-        rows.append(("mean accuracy", _figure(scores.get("mean_accuracy")), "mean over classes"))
-        rows.append(("frequency-weighted IoU", _figure(scores.get("fw_iou")), ""))
+        rows.append((f"{split} mIoU", figure(scores.get("miou")), of))
+        rows.append(("pixel accuracy", figure(scores.get("pixel_accuracy")), "of all scored pixels"))
+        rows.append(("mean accuracy", figure(scores.get("mean_accuracy")), "mean over classes"))
+        rows.append(("frequency-weighted IoU", figure(scores.get("fw_iou")), ""))
         known = {"miou", "pixel_accuracy", "mean_accuracy", "fw_iou", "present", "classes"}
         known |= {"mean_precision", "mean_recall", "mean_f1"}
         for name, value in scores.items():
             if name not in known and isinstance(value, int | float):
-                rows.append((name.replace("_", " "), _figure(value), ""))
+                rows.append((name.replace("_", " "), figure(value), ""))
     best = max(finite_points(run.series, "val/miou"), key=lambda point: point[1], default=None)
     if best is not None:
-        rows.append(("best val mIoU", _figure(best[1]), f"at step {best[0] + 1:,.0f}"))
+        rows.append(("best val mIoU", figure(best[1]), f"at step {best[0] + 1:,.0f}"))
     return rows
 
 
@@ -159,15 +160,6 @@ def resources(run: Run, record: Record | None) -> list[tuple[str, str]]:
     return rows
 
 
-def signs(series: Series) -> list[str]:
-    """Return what the curves tell of over- and underfitting."""
-    try:
-        from seg.signs import signs as found  # type: ignore[import-not-found, unused-ignore]
-    except ImportError:
-        return []
-    return [str(sign) for sign in found(series)]
-
-
 def duration(seconds: float) -> str:
     """Return a time as people say it."""
     if seconds < 60:
@@ -184,10 +176,6 @@ def date(timestamp: float) -> str:
 def css(color: Sequence[int]) -> str:
     """Return a colour as #rrggbb."""
     return "#" + "".join(f"{min(max(int(value), 0), 255):02x}" for value in color[:3])
-
-
-def _figure(value: Any) -> str:
-    return "n/a" if value is None or value != value else f"{value:.3f}"
 
 
 def _at(values: Any, index: int) -> float | None:

@@ -10,8 +10,10 @@ import yaml
 
 from seg.report import facts
 from seg.report.embedding import PICTURES, colored, data_url, packed, printable, render, save
+from seg.report.record import sparse
 from seg.report.run import ImageEntry, Record, Run
 from seg.report.settings import MISSING, differences
+from seg.signs import signs
 
 SCRIPTS = ("charts.js", "pictures.js", "viewer.js", "tables.js", "report.js")
 PAIRS = 150_000
@@ -61,7 +63,7 @@ def page(run: Run, stage: str | None = None) -> tuple[str, list[str]]:
         "names": [printable(name) for name in names],
         "colors": [facts.css(color) for color in colors],
         "panels": facts.panels(series, names, colors),
-        "matrix": [] if record is None else sparse(record),
+        "matrix": [] if record is None else sparse(record.confusion),
         "images": [] if record is None else image_rows(record, shown or {}),
     }
     html = render(
@@ -71,7 +73,7 @@ def page(run: Run, stage: str | None = None) -> tuple[str, list[str]]:
         title=printable(run.name),
         subtitle=[printable(part) for part in about(run, record)],
         missing=[printable(text) for text in missing],
-        signs=facts.signs(series),
+        signs=signs(series),
         headline=facts.headline(run, record),
         record=record,
         names=data["names"],
@@ -155,12 +157,6 @@ def pictures_of(record: Record, room: int = PICTURES) -> dict[int, dict[str, byt
             room -= size
             found[index] = files
     return found
-
-
-def sparse(record: Record) -> list[list[int]]:
-    """Return [truth, prediction, pixels] of the confusion matrix."""
-    matrix = record.confusion
-    return [[int(t), int(p), int(matrix[t, p])] for t, p in zip(*matrix.nonzero(), strict=True)]
 
 
 def image_rows(record: Record, shown: dict[int, dict[str, bytes]]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import json
 import time
 import uuid
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +26,7 @@ from torch import Tensor
 
 from seg.callbacks import visible
 from seg.files import replacing
+from seg.metrics import count_labels
 from seg.report.thumbnails import encode, room_of, side_of
 
 FORMAT = 1
@@ -210,8 +211,9 @@ class Part:
         """
         if self.error is not None:
             raise self.error
+        shown = confidences if confidences is not None else [None] * len(names)
         self.free.acquire()
-        self.thread.submit(self._encode, names, images, truths, predictions, confidences)
+        self.thread.submit(self._encode, zip(names, images, truths, predictions, shown, strict=True))
 
     def finish(self) -> None:
         """Write what is left and the table of images.
@@ -234,19 +236,11 @@ class Part:
         with suppress(OSError):
             self.path.unlink(missing_ok=True)
 
-    def _encode(
-        self,
-        names: list[str],
-        images: np.ndarray,
-        truths: np.ndarray,
-        predictions: np.ndarray,
-        confidences: np.ndarray | None,
-    ) -> None:
+    def _encode(self, images: Iterable[tuple[str, np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]]) -> None:
         try:
             if self.error is None:
-                shown = confidences if confidences is not None else [None] * len(names)
-                for name, image, truth, prediction, map_ in zip(names, images, truths, predictions, shown, strict=True):
-                    self._encode_one(name, image, truth, prediction, map_)
+                for image in images:
+                    self._encode_one(*image)
         except Exception as error:  # handed to whoever adds the next batch
             self.error = error
         finally:
@@ -264,11 +258,14 @@ class Part:
 
 
 def sparse_confusion(truth: np.ndarray, prediction: np.ndarray, classes: int, ignore_index: int) -> list[list[int]]:
-    """Return [truth, prediction, pixels] of the pairs that occur among the pixels that count."""
-    scored = truth != ignore_index
-    pairs = truth[scored].astype(np.int32) * classes + prediction[scored]
-    counts = np.bincount(pairs, minlength=classes * classes)
-    return [[int(pair) // classes, int(pair) % classes, int(counts[pair])] for pair in np.flatnonzero(counts)]
+    """Return the confusion matrix of an image, see `sparse`."""
+    found, true = (torch.from_numpy(np.ascontiguousarray(labels)).flatten() for labels in (prediction, truth))
+    return sparse(count_labels(found, true, classes, ignore_index).numpy())
+
+
+def sparse(confusion: np.ndarray) -> list[list[int]]:
+    """Return [truth, prediction, pixels] of the pairs that occur in a confusion matrix (C, C)."""
+    return [[t, p, int(confusion[t, p])] for t, p in np.argwhere(confusion).tolist()]
 
 
 def confidence(logits: Tensor, side: int) -> Tensor:
@@ -287,9 +284,8 @@ def plain_scores(result: Mapping[str, Tensor]) -> dict[str, Any]:
         return None if isinstance(value, float) and not np.isfinite(value) else value
 
     matrix = result.get("confusion")
-    pairs = [] if matrix is None else matrix.nonzero().tolist()
     values = {name: plain(value.tolist()) for name, value in result.items() if name != "confusion" and value.ndim < 2}
-    return {"scores": values, "confusion": [] if matrix is None else [[t, p, int(matrix[t, p])] for t, p in pairs]}
+    return {"scores": values, "confusion": [] if matrix is None else sparse(matrix.numpy())}
 
 
 def _images(trainer: pl.Trainer) -> int:

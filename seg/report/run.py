@@ -16,10 +16,10 @@ import yaml
 from PIL import Image
 
 from seg.report.record import FOLDER, FORMAT
+from seg.report.thumbnails import FILES
 
 Series = dict[str, list[tuple[float, float]]]
 STAGES = ("test", "val")
-PICTURES = ("image.jpg", "truth.png", "prediction.png", "confidence.jpg")
 
 
 class ImageEntry(NamedTuple):
@@ -51,7 +51,7 @@ class ImageEntry(NamedTuple):
         """
         with nullcontext(opened) if opened else zipfile.ZipFile(self.part) as file:
             found = {}
-            for name in PICTURES:
+            for name in FILES:
                 with suppress(KeyError):
                     found[name] = file.read(f"{self.number:06d}/{name}")
             return found

@@ -9,6 +9,8 @@ from PIL import Image
 from seg.convert.png import encode_grey
 from seg.draw import rgb
 
+FILES = ("image.jpg", "truth.png", "prediction.png", "confidence.jpg")
+"""The pictures of an image; confidence may be missing."""
 ROOM = 16_500_000
 """Bytes that the pictures of a whole split may take, so that a page of them, in base64, stays under 30 MB."""
 LEAST, MOST = 3_500, 60_000  # bytes an image, whatever the number of images
