@@ -10,7 +10,6 @@ from torch import Tensor
 from seg.loggers.csv import file_name
 from seg.metrics import count_labels
 
-IGNORE = 255
 RARE = 0.5
 """A class is rare that has less than this share of the pixels that it would have if all had the same number."""
 
@@ -55,19 +54,22 @@ class Scored:
         return self.mean if self.mean == self.mean else 2.0
 
 
-def image_counts(names: Sequence[str], labels: Tensor, target: Tensor, classes: int) -> list[ImageCounts]:
+def image_counts(
+    names: Sequence[str], labels: Tensor, target: Tensor, classes: int, ignore_index: int = 255
+) -> list[ImageCounts]:
     """Count the images of a batch, each by itself, without waiting for the device.
 
     Args:
         names: one an image.
         labels: predictions (B, H, W).
-        target: truth (B, H, W); 255 does not count, nor do the predictions there.
+        target: truth (B, H, W).
         classes: number of classes C.
+        ignore_index: label of the truth that does not count, nor do the predictions there.
 
     """
     if target.device.type == "cpu":
         pairs = zip(labels, target, strict=True)
-        counted = [count_labels(found.flatten(), truth.flatten(), classes, IGNORE) for found, truth in pairs]
+        counted = [count_labels(found.flatten(), truth.flatten(), classes, ignore_index) for found, truth in pairs]
         stacked = [torch.stack([matrix.diagonal(), matrix.sum(1), matrix.sum(0)]) for matrix in counted]
     else:
         stacked = list(_count_without_waiting(labels, target, classes))

@@ -6,6 +6,7 @@ which draws images that it has itself validated. Drawing is kept to a small shar
 
 import json
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from torch import Tensor
 from seg import charts, draw
 from seg.callbacks import image_at, run_loggers, visible
 from seg.choice import ImageCounts, choose, image_counts
+from seg.draw import IGNORE
 from seg.files import replacing
 from seg.loggers import Masks
 
@@ -90,7 +92,7 @@ class Gallery(Callback):
             return
         begun = time.monotonic()
         if not self.chosen:
-            self.counts += image_counts(batch["id"], outputs, batch["mask"], len(pl_module.class_names))
+            self.counts += counted(pl_module, batch["id"], outputs, batch["mask"])
         if batch_idx + 1 == trainer.num_val_batches[dataloader_idx]:
             if not self.chosen:
                 self.chosen = choose(self.counts, pl_module.class_names, self.number)
@@ -128,7 +130,7 @@ class Gallery(Callback):
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Count each image by itself."""
-        self.counts += image_counts(batch["id"], outputs, batch["mask"], len(pl_module.class_names))
+        self.counts += counted(pl_module, batch["id"], outputs, batch["mask"])
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Show the scores, the table of all images, and the worst of those that the first process has tested."""
@@ -171,9 +173,9 @@ class Gallery(Callback):
         if sample is None:
             return None
         labels, confidence = predicted(trainer, task, sample)
-        truth = sample["mask"].numpy()
+        truth = np.where(sample["mask"] == task.ignore_index, IGNORE, sample["mask"]).astype(np.uint8)
         image = image_at(visible(sample["image"][None].to(task.device), task)[0], truth.shape)
-        [counts] = image_counts([name], labels[None], sample["mask"][None], len(task.class_names))
+        [counts] = counted(task, [name], labels[None], sample["mask"][None])
         found = counts.settled()
         caption = f"{name} · mean IoU {found.mean:.3f} · pixel accuracy {found.accuracy:.3f}"
         shown = labels.numpy().astype(np.uint8)
@@ -218,6 +220,11 @@ class Gallery(Callback):
         """Hand a table to the loggers."""
         for logger in run_loggers(trainer):
             logger.table(key, columns, rows, trainer.global_step)
+
+
+def counted(task: Any, names: Sequence[str], labels: Tensor, target: Tensor) -> list[ImageCounts]:
+    """Return the counts of the images of a batch, see `seg.choice.image_counts`."""
+    return image_counts(names, labels, target, len(task.class_names), task.ignore_index)
 
 
 def predicted(trainer: pl.Trainer, task: Any, sample: Any) -> tuple[Tensor, np.ndarray]:

@@ -9,7 +9,7 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
 from seg.files import replacing
-from seg.loggers import CSV
+from seg.loggers import run_folder
 from seg.spikes import Spikes
 
 FORMAT = 1
@@ -69,8 +69,8 @@ class Guard(Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Find the run folder."""
-        run = next((logger.save_dir for logger in trainer.loggers if isinstance(logger, CSV)), None)
-        self.folder = Path(run) / "failures" if run is not None else None
+        run = run_folder(trainer)
+        self.folder = run / "failures" if run is not None else None
 
     # -- what a step begins with ---------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from seg.checkpoints import LAST, keep_previous
 from seg.files import sweep
-from seg.loggers import CSV
+from seg.loggers import CSV, run_folder
 
 GPU_AGREES_EVERY = 10
 """Optimiser steps between two questions to the other processes on GPUs, where every answer is waited for."""
@@ -56,7 +56,7 @@ class LastCheckpoint(Checkpoint):
         """Take over Ctrl-C for the time of a fit; remove what killed runs left half written."""
         if stage != "fit":
             return
-        run = next((Path(logger.save_dir) for logger in trainer.loggers if isinstance(logger, CSV)), None)
+        run = run_folder(trainer)
         if self.path is None and run is not None:
             self.path = run / "checkpoints" / LAST
         if self.path is not None and trainer.is_global_zero:
@@ -116,13 +116,9 @@ class LastCheckpoint(Checkpoint):
         minutes = (time.monotonic() - self.saved_at) / 60
         due = self.every_minutes is not None and minutes >= self.every_minutes
         due = due or (self.every_n_steps is not None and step % self.every_n_steps == 0)
-        wish = self.asked or int(due)
-        if trainer.world_size == 1:
-            return wish
-        device = trainer.strategy.root_device
-        if device.type != "cpu" and step % GPU_AGREES_EVERY:
+        if trainer.world_size > 1 and trainer.strategy.root_device.type != "cpu" and step % GPU_AGREES_EVERY:
             return 0
-        return int(trainer.strategy.reduce(torch.tensor(wish, device=device), reduce_op="max"))
+        return strongest(trainer, self.asked or int(due))
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -168,18 +164,20 @@ class LastCheckpoint(Checkpoint):
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         self.save(trainer)
-        wish = self.asked or 0
-        if trainer.world_size > 1:
-            wish = int(
-                trainer.strategy.reduce(torch.tensor(wish, device=trainer.strategy.root_device), reduce_op="max")
-            )
-        self.agreed = wish or None
+        self.agreed = strongest(trainer, self.asked or 0) or None
         self.stop_if_agreed()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Keep the numbers that were logged; the state itself may be half changed and is not saved."""
         with suppress(OSError):  # on a full disk the first error is the one to tell
             self.flush(trainer)
+
+
+def strongest(trainer: pl.Trainer, wish: int) -> int:
+    """Return the largest wish of all processes."""
+    if trainer.world_size == 1:
+        return wish
+    return int(trainer.strategy.reduce(torch.tensor(wish, device=trainer.strategy.root_device), reduce_op="max"))
 
 
 def validates_next(trainer: pl.Trainer, batch_idx: int) -> bool:

@@ -166,15 +166,16 @@ def test_what_a_gallery_cannot_be_is_refused(arguments):
         Gallery("run", **arguments)
 
 
-def test_the_pixels_of_each_image_are_counted_by_class():
+@pytest.mark.parametrize("ignored", [255, 7])
+def test_the_pixels_of_each_image_are_counted_by_class(ignored):
     rng = np.random.default_rng(0)
-    target = rng.choice(np.array([0, 1, 2, 3, 255], dtype=np.uint8), (3, 9, 11))
+    target = rng.choice(np.array([0, 1, 2, 3, ignored], dtype=np.uint8), (3, 9, 11))
     labels = rng.integers(0, 4, target.shape)
-    counts = image_counts(["a", "b", "c"], torch.from_numpy(labels), torch.from_numpy(target), 4)
+    counts = image_counts(["a", "b", "c"], torch.from_numpy(labels), torch.from_numpy(target), 4, ignored)
     assert [count.name for count in counts] == ["a", "b", "c"]
     for count, truth, found in zip(counts, target, labels, strict=True):
         for label in range(4):
-            there, said = truth == label, (found == label) & (truth != 255)
+            there, said = truth == label, (found == label) & (truth != ignored)
             assert count.counts[:, label].tolist() == [(there & said).sum(), there.sum(), said.sum()]
     elsewhere = _count_without_waiting(torch.from_numpy(labels), torch.from_numpy(target), 4)
     assert torch.equal(elsewhere, torch.stack([count.counts for count in counts])), "as a GPU counts them"

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,6 +79,22 @@ class RunLogger(Logger):
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         """Do nothing: `record` takes the whole configuration."""
+
+    @property
+    def experiment(self) -> Any:
+        """Return what another library logs with, opened with the first use; None where there is none, or no longer."""
+        return None
+
+    @rank_zero_only
+    def attempt(self, action: Callable[[Any], object]) -> None:
+        """Do something with what `experiment` gives; its failures end the logger's use here, never the training."""
+        opened = self.experiment
+        if opened is None or self.failed:
+            return
+        try:
+            action(opened)
+        except Exception as error:
+            self.give_up(error)
 
     def give_up(self, error: BaseException) -> None:
         """Say once what went wrong; nothing more is logged here."""

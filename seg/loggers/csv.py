@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytorch_lightning as pl
 from lightning_utilities.core.rank_zero import rank_zero_only
 from PIL import Image
 
@@ -125,6 +126,11 @@ class CSV(RunLogger):
                 if name not in ("step", "epoch"):
                     series.setdefault(name, []).append((float(row["step"]), float(value)))
         return series
+
+
+def run_folder(trainer: pl.Trainer) -> Path | None:
+    """Return the run folder of a training, or None where it has none."""
+    return next((logger.folder for logger in trainer.loggers if isinstance(logger, CSV)), None)
 
 
 def file_name(key: str) -> str:

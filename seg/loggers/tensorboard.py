@@ -1,6 +1,6 @@
 """The logger that writes TensorBoard's event files."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,17 +44,6 @@ class TensorBoard(RunLogger):
             except Exception as error:
                 self.give_up(error)
         return self.writer
-
-    @rank_zero_only
-    def attempt(self, action: Callable[[Any], object]) -> None:
-        """Do something with the writer; its failures end its use here, never the training."""
-        writer = self.experiment
-        if writer is None or self.failed:
-            return
-        try:
-            action(writer)
-        except Exception as error:
-            self.give_up(error)
 
     def begin(self, step: int) -> None:
         """Hide what a resumed run is about to log again."""

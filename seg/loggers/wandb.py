@@ -2,7 +2,7 @@
 
 import netrc
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 import numpy as np
 from lightning_fabric.loggers.logger import rank_zero_experiment
-from lightning_utilities.core.rank_zero import rank_zero_only
 
 from seg.files import replacing
 from seg.loggers.base import Cell, Masks, RunLogger
@@ -122,17 +121,6 @@ class WandB(RunLogger):
         run = wandb.init(**options, mode="offline")
         print(f"W&B: offline, {why}; upload later with: wandb sync {self.folder}/wandb/offline-run-*", flush=True)
         return run
-
-    @rank_zero_only
-    def attempt(self, action: Callable[[Any], object]) -> None:
-        """Do something with the run; W&B's failures end its use here, never the training."""
-        run = self.experiment
-        if run is None or self.failed:
-            return
-        try:
-            action(run)
-        except Exception as error:
-            self.give_up(error)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log numbers of an optimiser step."""

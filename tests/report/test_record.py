@@ -50,7 +50,7 @@ def test_a_fit_records_every_test_image_with_its_own_counts(trained, shapes, cap
     assert journal["seconds"]["train"] > 0
     assert journal["seconds"]["test"] > 0
     html = (trained / "report.html").read_text(encoding="utf-8")
-    assert f"<th scope=\"row\">torch</th><td>{torch.__version__.partition('+')[0]}" in html
+    assert f'<th scope="row">torch</th><td>{torch.__version__.partition("+")[0]}' in html
 
 
 def test_a_validation_alone_is_recorded_beside_the_test_and_a_second_test_replaces_the_first(trained, capsys):
