@@ -12,7 +12,7 @@ from pathlib import Path
 from seg import draw
 from seg.doctor.configured import configured
 from seg.errors import told
-from seg.predict import load, predict_labels
+from seg.loading import load
 
 
 def main() -> None:
@@ -30,12 +30,12 @@ def pictures(checkpoint: Path | None, number: int, out: Path, settings: list[str
     data, _, name = configured(settings)
     data.setup("validate")
     dataset = data.datasets["val"]
-    task = load(checkpoint) if checkpoint else None
+    predictor = load(checkpoint) if checkpoint else None
     for pair in dataset.pairs[:number]:
         image, mask = dataset.reader.both(pair, dataset.labels)
-        shown = (None, mask) if task is None else (mask, predict_labels(task, image))
+        shown = (None, mask) if predictor is None else (mask, predictor.labels(image))
         path = out / f"{name}_{pair.id.replace('/', '_')}.png"
-        caption = "mask" if task is None else "prediction"
+        caption = "mask" if predictor is None else "prediction"
         draw.save(path, draw.example(image, *shown, data.class_names, data.class_colors, pair.id, caption))
         print(path)
 

@@ -58,10 +58,10 @@ class Distillation:
             ValueError: no checkpoint of seg, other classes, other channels.
 
         """
-        from seg.predict import load
+        from seg.loading import load_task
 
         check_there(self.path)
-        teacher = load(Path(self.path), device="cpu")
+        teacher = load_task(Path(self.path), device="cpu")
         where = f"model.distillation.teacher: {self.path}"
         if teacher.class_names != student.class_names:
             missing = [name for name in student.class_names if name not in teacher.class_names]

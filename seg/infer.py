@@ -19,12 +19,14 @@ from torch import Tensor
 from seg.data.images import read_image, resize_image
 from seg.data.pixels import Pixels
 from seg.labels import largest_class
-from seg.models.blocks import upsample
+from seg.models.blocks import SMALLEST_SIZE, upsample
 from seg.tiles import Band, Tiling, tiled
 from seg.tta import Averaged
 
-SMALLEST = 32
-"""Pixels a side that networks need; what is added to smaller images is cropped off the logits again."""
+NO_PROBABILITIES = (
+    "this network was exported with labels alone: it has no probabilities, and nothing that is made of them; "
+    "export it anew with --output probabilities or logits"
+)
 BYTES_A_PIXEL = 4096
 """Memory that a network is taken to need; U-Net of width 64 needs half of it in float32."""
 _CHUNK = 1 << 22  # scores that are turned into labels and probabilities at a time
@@ -106,6 +108,10 @@ class Predictor:
         self.cut = False if whole else True if tile is not None else None
         averaged = Averaged(self.logits, flips, scales)
         self.averages = averaged.views > 1 or averaged.scales != [1.0]
+        # all networks have them, but for files that were exported with labels alone
+        self.has_probabilities = bool(getattr(network, "has_probabilities", True))
+        if self.averages and not self.has_probabilities:
+            raise ValueError(f"--tta, --scales: {NO_PROBABILITIES}")
         self.scores = averaged if self.averages else self.logits
         channels, dtype = network.image_kind
         self.pixels = Pixels(
@@ -223,14 +229,21 @@ class Predictor:
     def logits(self, images: Tensor) -> Tensor:
         """Return logits (B, C, H, W) of images (B, N, H, W) of raw pixel values on the device, of any size."""
         height, width = images.shape[-2:]
-        below, right = max(0, SMALLEST - height), max(0, SMALLEST - width)
+        below, right = max(0, SMALLEST_SIZE - height), max(0, SMALLEST_SIZE - width)
         if below or right:
             padded = F.pad(images.float(), (0, right, 0, below), mode="replicate")
             return self.network(padded.to(images.dtype))[..., :height, :width]
         return self.network(images)
 
     def probabilities(self, scores: Tensor) -> Tensor:
-        """Return the probabilities float32 (C, h, W) of an answer's scores."""
+        """Return the probabilities float32 (C, h, W) of an answer's scores.
+
+        Raises:
+            ValueError: of a network that was exported with labels alone.
+
+        """
+        if not self.has_probabilities:
+            raise ValueError(NO_PROBABILITIES)
         return scores if self.averages else scores.float().softmax(0)
 
     def tensor(self, pixels: np.ndarray) -> Tensor:

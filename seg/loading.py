@@ -1,7 +1,6 @@
 """From a file to what predicts with it: a run's checkpoint, or what `seg export` made of one."""
 
 from contextlib import AbstractContextManager, nullcontext
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,12 +61,11 @@ def load(
     checkpoint = Path(checkpoint)
     if checkpoint.suffix.lower() not in EXPORTED:
         return Predictor(TaskNetwork(load_task(checkpoint, device), precision), **options)
-    if not checkpoint.is_file():
-        raise FileNotFoundError(f"{checkpoint}: there is no such file")
     if precision not in (None, "32"):
         raise ValueError(f"--precision {precision}: {checkpoint} computes as it was exported; leave the option out")
-    runtime: Any = import_module("seg.export.runtime")
-    return Predictor(runtime.ExportedNetwork(checkpoint, device=str(device)), **options)
+    from seg.export.runtime import ExportedNetwork
+
+    return Predictor(ExportedNetwork(checkpoint, device=str(device)), **options)
 
 
 def load_task(checkpoint: Path, device: str | torch.device = "auto") -> "SegmentationTask":

@@ -123,18 +123,10 @@ def replay(path: Path, device: str = "auto", precision: str | None = None) -> Tr
         ValueError: it is no such file, or a device that is not there.
 
     """
-    import torch
-
-    from seg.task import SegmentationTask
+    from seg.loading import load_task
 
     held = read(path)
-    kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    try:
-        torch.empty(1, device=kind)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"--device {device}: {str(error).partition(chr(10))[0]}; cpu is always there") from error
-    task = SegmentationTask.load_from_checkpoint(path.parent / held["weights"], map_location="cpu", weights_only=True)
-    task.to(kind).train()
+    task = load_task(path.parent / held["weights"], device)
     for name, module in task.named_modules():
         module.training = name not in held["evaluating"]
     for name, parameter in task.named_parameters():
@@ -144,7 +136,8 @@ def replay(path: Path, device: str = "auto", precision: str | None = None) -> Tr
     trace = Trace(
         held["step"],
         [
-            f"step {held['step']}, epoch {held['epoch'] + 1}, process {held['rank']}, precision {precision}, on {kind}",
+            f"step {held['step']}, epoch {held['epoch'] + 1}, process {held['rank']}, precision {precision}, "
+            f"on {task.device}",
             f"images: {', '.join(map(str, names))}",
             "in training its losses were " + ", ".join(f"{loss / held['scale']:.6g}" for loss in held["losses"]),
         ],
@@ -180,7 +173,7 @@ def run(task: "SegmentationTask", held: dict[str, Any], precision: str, trace: T
     """Run the batches of a step forward and backward, noting every place."""
     import torch
 
-    from seg.predict import autocast
+    from seg.loading import autocast
 
     for name, tensor in [*task.named_parameters(), *task.named_buffers()]:
         if not name.startswith("pixels."):  # where no limit is set, it is infinite
@@ -200,7 +193,7 @@ def run(task: "SegmentationTask", held: dict[str, Any], precision: str, trace: T
             moved = task.transfer_batch_to_device(batch, task.device, 0)
             note(trace, "image", "input", moved["image"].float())
             task.step_mean.begin(index, held["accumulate"])
-            with autocast(task, precision):
+            with autocast(task.device, precision):
                 loss = task.training_step(moved, index)
             note(trace, "loss of the batch", "loss", loss.detach())
             (loss / held["accumulate"] * scale).backward()

@@ -9,7 +9,8 @@ import tifffile
 import torch
 from PIL import Image
 
-from seg.predict import load, predict_files
+from seg.loading import load_task as load
+from seg.predict import predict_files
 from tests.command import run, write_config
 
 

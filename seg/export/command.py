@@ -115,9 +115,9 @@ def export(
     from seg.export import parity
     from seg.export.runtime import ExportedNetwork
     from seg.files import replacing
-    from seg.predict import load
+    from seg.loading import load_task
 
-    task = load(checkpoint, "cpu")
+    task = load_task(checkpoint, "cpu")
     card = describe(task, output, precision)
     gated = max_drop is not None or (precision != "fp32" and not ungated)
     data = data_of(checkpoint, card, root, required=gated or (precision == "int8" and calibrate is None))
@@ -262,10 +262,11 @@ def quantised(
     """Write the int8 version of a file, calibrated on a folder or on the training split."""
     from seg.export.quantise import quantise
     from seg.export.samples import folder_images, training_images
-    from seg.predict import pixels_of
+    from seg.infer import Predictor
+    from seg.loading import TaskNetwork
 
     if calibrate is not None:
-        images: Iterator[Tensor] = folder_images(calibrate, card, pixels_of(task), count)
+        images: Iterator[Tensor] = folder_images(calibrate, Predictor(TaskNetwork(task)), count)
     else:
         assert data is not None
         images = training_images(data, count)
@@ -283,10 +284,10 @@ def judged(
     """
     from seg.export import gate
     from seg.export.runtime import ExportedNetwork
+    from seg.loading import load_task
     from seg.metrics import SegmentationMetrics
-    from seg.predict import load
 
-    task, exported = load(checkpoint, device), ExportedNetwork(file, device)
+    task, exported = load_task(checkpoint, device), ExportedNetwork(file, device)
 
     def original(images: "Tensor") -> "Tensor":
         return task(images.to(task.device))  # type: ignore[no-any-return]

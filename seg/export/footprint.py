@@ -10,9 +10,9 @@ from pathlib import Path
 
 import torch
 
-from seg.export.runtime import SUFFIXES, ExportedNetwork
+from seg.export.runtime import ExportedNetwork
+from seg.loading import EXPORTED, load_task
 from seg.models.blocks import SMALLEST_SIZE
-from seg.predict import load
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
 
 def run(path: Path, device: str, shape: list[int]) -> None:
     """Load a checkpoint or an exported file, and run it."""
-    network = ExportedNetwork(path, device) if path.suffix in SUFFIXES else load(path, device)
+    network = ExportedNetwork(path, device) if path.suffix in EXPORTED else load_task(path, device)
     images = torch.zeros(shape, dtype=getattr(torch, network.image_kind[1]))
     resident()  # a checkpoint is read with its optimiser, which is not needed here
     with torch.inference_mode():

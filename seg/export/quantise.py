@@ -1,6 +1,7 @@
 """Static int8: weights of 8 bits a channel, activations of 8 bits with ranges seen on training images."""
 
 import logging
+import platform
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -82,10 +83,10 @@ def has_vnni() -> bool:
 
     Weights then get 7 bits. Where nothing can be found out, 7 bits are taken: they are right everywhere.
     """
-    import torch
+    from seg.trainer import cpu_capabilities
 
-    found = torch.cpu.get_capabilities()
-    return bool(found.get("avx512_vnni") or found.get("avx_vnni") or found.get("architecture") in ("aarch64", "arm64"))
+    vnni = {"avx512_vnni", "avx_vnni"} & cpu_capabilities()
+    return bool(vnni) or platform.machine().lower() in ("aarch64", "arm64")
 
 
 class _silent:

@@ -12,9 +12,8 @@ from torch import Tensor
 from seg.export.archive import read_package
 from seg.export.card import Card
 from seg.export.onnx_file import need
-
-SUFFIXES = (".onnx", ".pt2")
-"""What `ExportedNetwork` opens."""
+from seg.loading import EXPORTED, found_device
+from seg.models.blocks import SMALLEST_SIZE
 
 _CERTAIN = 100.0
 """Logit of what label files deny, below zero: softmax then gives 0 there and 1 at the label, exactly."""
@@ -39,8 +38,8 @@ class ExportedNetwork:
         self.path = Path(path)
         if not self.path.is_file():
             raise FileNotFoundError(f"{path}: there is no such file")
-        if self.path.suffix not in SUFFIXES:
-            raise ValueError(f"{path}: an exported network ends in {' or '.join(SUFFIXES)}")
+        if self.path.suffix not in EXPORTED:
+            raise ValueError(f"{path}: an exported network ends in {' or '.join(EXPORTED)}")
         self._run: Callable[[Tensor], Tensor]
         if self.path.suffix == ".onnx":
             self.card, self._run, self.device = _onnx(self.path, device, providers)
@@ -73,8 +72,11 @@ class ExportedNetwork:
                 f"images: shape {tuple(images.shape)} of {images.dtype}, but {self.path} takes "
                 f"(batch, {len(self.mean)}, height, width) of {expected}"
             )
-        if min(images.shape[2:]) < 32:
-            raise ValueError(f"images: {images.shape[2]}×{images.shape[3]} pixels, but {self.path} takes 32×32 or more")
+        if min(images.shape[2:]) < SMALLEST_SIZE:
+            raise ValueError(
+                f"images: {images.shape[2]}×{images.shape[3]} pixels, but {self.path} takes "
+                f"{SMALLEST_SIZE}×{SMALLEST_SIZE} or more"
+            )
         with torch.inference_mode():
             return self._run(images)
 
@@ -107,7 +109,7 @@ def _onnx(
     available = onnxruntime.get_available_providers()
     if device == "auto":
         device = "cuda" if "CUDAExecutionProvider" in available and torch.cuda.is_available() else "cpu"
-    where = _device(device)
+    where = found_device(device)
     if providers is None and where.type not in ("cpu", "cuda"):
         raise ValueError(f"--device {device}: {path} runs on cpu or cuda; export to .pt2 for others")
     chosen: list[Any] = list(providers or ["CPUExecutionProvider"])
@@ -153,9 +155,7 @@ def _package(path: Path, device: str) -> tuple[Card, Callable[[Tensor], Tensor],
     """Return card, function and device of a torch.export package."""
     program, texts = read_package(path)
     card = Card.of_entries(texts, path)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    where = _device(device)
+    where = found_device(device)
     if where.type != "cpu":
         from torch.export.passes import move_to_device_pass
 
@@ -167,16 +167,3 @@ def _package(path: Path, device: str) -> tuple[Card, Callable[[Tensor], Tensor],
         return result
 
     return card, run, where
-
-
-def _device(name: str) -> torch.device:
-    """Return a device that is there.
-
-    Raises:
-        ValueError: it is not.
-
-    """
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"--device {name}: not to be had here ({str(error).splitlines()[0]}); try cpu") from error

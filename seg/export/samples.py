@@ -13,13 +13,13 @@ from torch import Tensor
 from seg.configured import built
 from seg.data.base import SegmentationData
 from seg.data.dataset import Pairs
-from seg.data.images import read_image, resize_image
+from seg.data.images import resize_image
 from seg.export.card import Card
 from seg.models.blocks import SMALLEST_SIZE
 from seg.predict import SUFFIXES
 
 if TYPE_CHECKING:
-    from seg.data.pixels import Pixels
+    from seg.infer import Predictor
 
 
 def run_data(checkpoint: Path, card: Card, root: Path | None = None) -> SegmentationData:
@@ -65,7 +65,7 @@ def training_images(data: SegmentationData, count: int) -> Iterator[Tensor]:
         yield dataset[index]["image"][None]
 
 
-def folder_images(folder: Path, card: Card, pixels: "Pixels", count: int) -> Iterator[Tensor]:
+def folder_images(folder: Path, predictor: "Predictor", count: int) -> Iterator[Tensor]:
     """Yield images (1, N, H, W) of a folder, as `seg predict` would show them to the network.
 
     Raises:
@@ -79,11 +79,9 @@ def folder_images(folder: Path, card: Card, pixels: "Pixels", count: int) -> Ite
     if not paths:
         raise FileNotFoundError(f"--calibrate {folder}: there is no image; looked for {', '.join(SUFFIXES)}")
     for index in _spread(len(paths), count):
-        image = read_image(paths[index], pixels.channels)
-        pixels.check(image, str(paths[index]))
-        pixels.fill(image)
-        if card.resize is not None:
-            image = resize_image(image, (card.resize[0], card.resize[1]))
+        image = predictor.read(paths[index])
+        if (resize := predictor.network.resize) is not None:
+            image = resize_image(image, (resize[0], resize[1]))
         yield torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
 
 

@@ -88,6 +88,7 @@ def predict_files(
         raise ValueError(f"--uncertain-below {uncertain_below}: a confidence from 0 to 1 is expected")
     names = outputs_of(inputs, out, save)
     from seg.convert.outlines import check_tolerance
+    from seg.infer import NO_PROBABILITIES
     from seg.loading import load
     from seg.predict.annotations import write_labels
 
@@ -106,6 +107,10 @@ def predict_files(
     )
     if "cityscapes" in save:
         refuse_other_classes(checkpoint, predictor.network.class_names)
+    needing = [f"--save {kind}" for kind in save if kind == "ranking" or (kind in KINDS and KINDS[kind].needs)]
+    needing += ["--smallest-region"] * (smallest_region > 1)
+    if needing and not predictor.has_probabilities:
+        raise ValueError(f"{needing[0]}: {checkpoint}: {NO_PROBABILITIES}")
     annotating, tidying = Annotating(tolerance, uncertain_below, embed), Tidying(smallest_region, fill_holes)
     common = [str(checkpoint.resolve()), checkpoint.stat().st_mtime_ns, str(precision)]
     common += [tile, overlap, margin, whole, tta, list(scales), list(tidying)]

@@ -6,7 +6,7 @@ import torch
 from seg.export.parity import Refused, check, compare
 from seg.export.runtime import ExportedNetwork
 from seg.export.samples import at_three_sizes, drawn_images
-from seg.predict import load
+from seg.loading import load_task as load
 from tests.export.networks_as_files import card
 
 

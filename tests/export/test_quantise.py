@@ -1,9 +1,13 @@
+import platform
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import numpy_helper
 
-from seg.export.quantise import quantise
+from seg.export.quantise import has_vnni, quantise
 from seg.export.samples import drawn_images
 from tests.export.networks_as_files import card, written
 from tests.models.networks import NETWORKS
@@ -53,3 +57,11 @@ def test_weights_are_the_nearest_of_their_channel(models):
 def test_the_card_says_int8(models):
     properties = {entry.key: entry.value for entry in models[1].metadata_props}
     assert properties["seg.precision"] == '"int8"'
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="Linux alone tells what a CPU can where torch does not")
+def test_older_torch_versions_do_not_tell_what_the_cpu_can_and_linux_is_asked(monkeypatch):
+    flags = set(Path("/proc/cpuinfo").read_text().split())
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    arm = platform.machine().lower() in ("aarch64", "arm64")
+    assert has_vnni() == (arm or bool(flags & {"avx512_vnni", "avx_vnni"}))

@@ -5,9 +5,11 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from PIL import Image
 
 from seg.export.runtime import ExportedNetwork
-from seg.predict import load
+from seg.loading import load, load_task
+from seg.predict import main as predict
 from tests.export.networks_as_files import card, written
 from tests.models.networks import NETWORKS
 
@@ -18,7 +20,7 @@ def images(*shape: int, seed: int = 0) -> torch.Tensor:
 
 @torch.no_grad()
 def test_an_onnx_file_gives_the_logits_of_the_checkpoint(trained, onnx_file):
-    network, task = ExportedNetwork(onnx_file), load(trained, "cpu")
+    network, task = ExportedNetwork(onnx_file), load_task(trained, "cpu")
     batch = images(3, 3, 45, 67)
     logits = network(batch)
     assert logits.dtype == torch.float32
@@ -26,7 +28,7 @@ def test_an_onnx_file_gives_the_logits_of_the_checkpoint(trained, onnx_file):
 
 
 def test_what_the_checkpoint_knows_is_in_the_file(trained, onnx_file, package):
-    task = load(trained, "cpu")
+    task = load_task(trained, "cpu")
     for network in (ExportedNetwork(onnx_file, "cpu"), ExportedNetwork(package, "cpu")):
         assert network.class_names == task.class_names
         assert network.class_colors == task.class_colors
@@ -41,7 +43,7 @@ def test_what_the_checkpoint_knows_is_in_the_file(trained, onnx_file, package):
 
 @torch.no_grad()
 def test_logarithms_of_probabilities_are_logits_up_to_a_constant(trained, package):
-    network, task = ExportedNetwork(package, "cpu"), load(trained, "cpu")
+    network, task = ExportedNetwork(package, "cpu"), load_task(trained, "cpu")
     batch = images(1, 3, 33, 41)
     torch.testing.assert_close(network.output(batch), task(batch).softmax(1), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(network(batch).softmax(1), task(batch).softmax(1), rtol=1e-4, atol=1e-5)
@@ -65,6 +67,21 @@ def test_a_file_of_labels_gives_certain_logits_and_says_that_it_has_no_probabili
     assert not network.has_probabilities
 
 
+def test_nothing_is_made_of_probabilities_that_a_file_does_not_have(labels_file, workplace, capsys):
+    Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save("photo.png")
+    for words in (["--save", "confidence"], ["--save", "ranking"], ["--smallest-region", "9"], ["--tta", "flips"]):
+        with pytest.raises(SystemExit) as refused:
+            predict([str(labels_file), "photo.png", "--out", "masks", *words])
+        assert refused.value.code == 2
+        message = capsys.readouterr().err
+        assert "exported with labels alone" in message
+        assert words[0] in message
+    with pytest.raises(ValueError, match="labels alone"):
+        load(labels_file).predict("photo.png")
+    predict([str(labels_file), "photo.png", "--out", "masks"])
+    np.testing.assert_array_equal(np.asarray(Image.open("masks/photo.png")), load(labels_file).labels("photo.png"))
+
+
 def test_onnx_runtime_alone_reads_the_file_and_its_metadata(onnx_file, trained):
     import onnxruntime
 
@@ -73,7 +90,7 @@ def test_onnx_runtime_alone_reads_the_file_and_its_metadata(onnx_file, trained):
     assert (given.name, given.type, given.shape) == ("images", "tensor(uint8)", ["batch", 3, "height", "width"])
     assert session.get_outputs()[0].name == "logits"
     metadata = session.get_modelmeta().custom_metadata_map
-    assert json.loads(metadata["seg.class_names"]) == load(trained, "cpu").class_names
+    assert json.loads(metadata["seg.class_names"]) == load_task(trained, "cpu").class_names
 
 
 def test_nothing_of_the_machine_is_in_the_file(onnx_file):
