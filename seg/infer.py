@@ -7,7 +7,6 @@ labels, probabilities = predictor.predict("photo.jpg")
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -20,6 +19,7 @@ from seg.data.images import read_image, resize_image
 from seg.data.pixels import Pixels
 from seg.labels import largest_class
 from seg.models.blocks import SMALLEST_SIZE, upsample
+from seg.models.profile import free_bytes
 from seg.tiles import Band, Tiling, tiled
 from seg.tta import Averaged
 
@@ -278,11 +278,5 @@ def free_memory(device: torch.device) -> float:
         return float(torch.cuda.mem_get_info(device)[0])
     if device.type != "cpu":
         return math.inf
-    free = math.inf
-    with suppress(OSError, ValueError, StopIteration):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = 1024.0 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
-    with suppress(OSError, ValueError):  # a container's limit, where there is one
-        limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
-        free = min(free, float(limit - used))
-    return free
+    free = free_bytes()
+    return math.inf if free is None else float(free)

@@ -217,9 +217,9 @@ def table(result: Mapping[str, Tensor], names: Sequence[str]) -> str:
     rows = [["class", *columns.values()]]
     values = [result[name].tolist() for name in columns]
     for name, *figures in list(zip(names, *values, strict=True))[len(names) - counted :]:
-        rows.append([name, *map(_figure, figures)])
+        rows.append([name, *map(figure, figures)])
     means = {name: "miou" if name == "iou" else f"mean_{name}" for name in columns}
-    rows.append(["mean", *(_figure(float(result[mean])) for mean in means.values())])
+    rows.append(["mean", *(figure(float(result[mean])) for mean in means.values())])
     widths = [max(len(row[0]) for row in rows), *(max(6, len(heading)) for heading in columns.values())]
     lines = [
         "  ".join(
@@ -229,11 +229,11 @@ def table(result: Mapping[str, Tensor], names: Sequence[str]) -> str:
     ]
     lines.append(
         f"{int(result['present'])} of {counted} classes present · pixel accuracy "
-        f"{_figure(float(result['pixel_accuracy']))} · frequency-weighted IoU {_figure(float(result['fw_iou']))}"
+        f"{figure(float(result['pixel_accuracy']))} · frequency-weighted IoU {figure(float(result['fw_iou']))}"
     )
     shown = {*means.values(), *_ALL_PIXELS, "mean_recall"}
     lines += [
-        f"{name} {_figure(float(value))}" for name, value in result.items() if not value.ndim and name not in shown
+        f"{name} {figure(float(value))}" for name, value in result.items() if not value.ndim and name not in shown
     ]
     return "\n".join(lines)
 
@@ -251,7 +251,7 @@ def worst_table(images: Iterable[tuple[str, Tensor]], number: int) -> str:
     return "\n".join(lines + [f"{mean:.4f}  {name}" for mean, name in means[:number]])
 
 
-def _figure(value: float) -> str:
+def figure(value: float) -> str:
     """Return four digits, or n/a for nan."""
     return "n/a" if value != value else f"{value:.4f}"
 

@@ -13,6 +13,7 @@ import torch
 from seg import metrics
 from seg.crossval.fold import SCORES
 from seg.files import replacing
+from seg.metrics import figure
 
 
 @dataclass
@@ -87,11 +88,6 @@ def table(summary: Summary) -> str:
         spread = f"{figure(mean)} ± {figure(deviation)}"
         lines.append(f"{name:<{width}}  {spread:>15}  {figure(pooled):>6}  {folds:>5}")
     return "\n".join(lines)
-
-
-def figure(value: float) -> str:
-    """Return four digits, or n/a for nan."""
-    return "n/a" if value != value else f"{value:.4f}"
 
 
 def write(folder: Path, summary: Summary) -> list[Path]:

@@ -39,7 +39,7 @@ class SegmentationData(PixelFacts, pl.LightningDataModule):
     Args:
         root: folder of the data set.
         classes: class names; a class's label is its position.
-        colors: one [red, green, blue] of 0..255 a class; Pascal VOC's colours where not given.
+        colors: one [red, green, blue] of 0..255 a class; where not given, colours that colour-blind people tell apart.
         label_map: value in the mask files -> class, or 255 for ignore; values it does not name keep their meaning.
         crop: [height, width] in pixels that the default augmentation cuts out to train on.
         resize: [height, width] that images are brought to. Masks too in training; in validation and test the mask keeps
@@ -217,9 +217,10 @@ class SegmentationData(PixelFacts, pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Return shuffled, augmented batches; the incomplete last one is left out unless it is the only one."""
         dataset = self.datasets["train"]
-        balanced = self.sampling.images == "balanced"
-        with self._one_of_each_machine_first():
-            weights = balanced_weights(self._class_counts(dataset.pairs)) if balanced else None
+        weights = None
+        if self.sampling.images == "balanced":
+            with self._one_of_each_machine_first():
+                weights = balanced_weights(self._class_counts(dataset.pairs))
         order = TrainingOrder(len(dataset), self.seed, *self._rank(), self.sampling.repeat, weights)
         return TrainingLoader(
             dataset,

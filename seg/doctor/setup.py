@@ -15,6 +15,7 @@ from pytorch_lightning.callbacks import Timer
 from torch import Tensor, nn
 
 from seg.data.base import SegmentationData
+from seg.data.dataset import Pairs
 from seg.doctor.samples import outlines_ignored, small_batch
 from seg.metrics import SegmentationMetrics
 from seg.models.profile import evaluating
@@ -91,21 +92,14 @@ class Setup:
     @cached_property
     def pool(self) -> Batch:
         """Crops of augmented training samples, masks at the size of the images, on the device."""
-        return self._crops("train", POOL)
+        return self.crops(self.data.datasets["train"], POOL)
 
-    @cached_property
-    def held_out(self) -> Batch:
-        """Crops of as many validation samples as are overfitted."""
-        return self._crops("val", SAMPLES)
-
-    def _crops(self, split: str, number: int) -> Batch:
-        dataset = self.data.datasets[split]
+    def crops(self, dataset: Pairs, number: int) -> Batch:
+        """Return crops of samples from all over a data set, in mixed order, on the device."""
         indices = np.unique(np.linspace(0, len(dataset) - 1, min(number, len(dataset))).astype(int))
         # the first few of an ordered data set may be of one scene
         indices = np.random.default_rng(0).permutation(indices)
-        return self._moved(small_batch([dataset[int(index)] for index in indices], SIDE))
-
-    def _moved(self, batch: Batch) -> Batch:
+        batch = small_batch([dataset[int(index)] for index in indices], SIDE)
         device = self.trainer.strategy.root_device
         return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
 

@@ -3,9 +3,12 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from seg import __version__
+
+if TYPE_CHECKING:
+    from seg.task import SegmentationTask
 
 FORMAT = 1
 """Version of what is written here."""
@@ -59,9 +62,28 @@ class Card:
         """Return every fact as a JSON text, the form that ONNX and torch.export keep beside a network."""
         return {f"seg.{name}": json.dumps(value, ensure_ascii=False) for name, value in asdict(self).items()}
 
-    def text(self) -> str:
-        """Return the description as the JSON of the file beside the network."""
-        return json.dumps(asdict(self), ensure_ascii=False, indent=2) + "\n"
+    def text(self, **further: Any) -> str:
+        """Return the description, and what else is told, as the JSON of the file beside the network."""
+        return json.dumps({**asdict(self), **further}, ensure_ascii=False, indent=2) + "\n"
+
+    @classmethod
+    def of_task(cls, task: "SegmentationTask", output: str, precision: str) -> "Card":
+        """Return the card of a task's network, with an output and in a precision."""
+        pixels = task.pixels
+        lowest, highest = pixels.lowest.flatten().tolist(), pixels.highest.flatten().tolist()
+        return cls(
+            class_names=list(task.class_names),
+            class_colors=[list(color) for color in task.class_colors],
+            ignore_index=task.ignore_index,
+            image_kind=list(task.image_kind),
+            mean=pixels.mean.flatten().tolist(),
+            std=pixels.std.flatten().tolist(),
+            clip=[list(pair) for pair in zip(lowest, highest, strict=True)] if pixels.clips else None,
+            resize=None if task.resize is None else list(task.resize),
+            output=output,
+            precision=precision,
+            network=type(task.net).__name__,
+        )
 
     @classmethod
     def of_entries(cls, entries: dict[str, str], path: Path) -> "Card":

@@ -1,7 +1,7 @@
 """The `seg export` command: a checkpoint in, a file for another runtime out, or a reason why not."""
 
 import argparse
-import json
+import dataclasses
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -113,12 +113,13 @@ def export(
     """
     check_settings(out, precision, max_drop, ungated, calibrate, calibration_images)
     from seg.export import parity
+    from seg.export.card import Card
     from seg.export.runtime import ExportedNetwork
     from seg.files import replacing
     from seg.loading import load_task
 
     task = load_task(checkpoint, "cpu")
-    card = describe(task, output, precision)
+    card = Card.of_task(task, output, precision)
     gated = max_drop is not None or (precision != "fp32" and not ungated)
     data = data_of(checkpoint, card, root, required=gated or (precision == "int8" and calibrate is None))
     with ExitStack() as stack:
@@ -127,7 +128,7 @@ def export(
         exact = final
         if precision != "fp32":
             exact = stack.enter_context(temporary(final.with_name(f".exact{final.name}")))
-        write(task, exact, describe(task, output, "fp32"))
+        write(task, exact, dataclasses.replace(card, precision="fp32"))
         found = parity.compare(task, ExportedNetwork(exact, "cpu"), samples_of(data, card))
         parity.check(found)
         print("\n".join(["agrees with the checkpoint:", *(f"  {line}" for line in found)]), flush=True)
@@ -140,7 +141,7 @@ def export(
             assert data is not None
             limit = DROP if max_drop is None else max_drop
             measured["validation"] = judged(checkpoint, final, data, card, device, limit).facts()
-        sidecar.write_text(json.dumps({**json.loads(card.text()), "measured": measured}, indent=2, ensure_ascii=False))
+        sidecar.write_text(card.text(measured=measured), encoding="utf-8")
         size = final.stat().st_size
     print(f"{out}: {precision}, {output}, {size / 2**20:.1f} MiB; {out}.json describes it")
     return measured
@@ -183,27 +184,6 @@ def check_settings(
         probe.unlink()
     except OSError as error:
         raise ValueError(f"--out {out}: cannot be written there ({error.strerror or error})") from error
-
-
-def describe(task: "SegmentationTask", output: str, precision: str) -> "Card":
-    """Return the card of a task's network."""
-    from seg.export.card import Card
-
-    pixels = task.pixels
-    lowest, highest = pixels.lowest.flatten().tolist(), pixels.highest.flatten().tolist()
-    return Card(
-        class_names=list(task.class_names),
-        class_colors=[list(color) for color in task.class_colors],
-        ignore_index=task.ignore_index,
-        image_kind=list(task.image_kind),
-        mean=pixels.mean.flatten().tolist(),
-        std=pixels.std.flatten().tolist(),
-        clip=[list(pair) for pair in zip(lowest, highest, strict=True)] if pixels.clips else None,
-        resize=None if task.resize is None else list(task.resize),
-        output=output,
-        precision=precision,
-        network=type(task.net).__name__,
-    )
 
 
 def write(task: "SegmentationTask", path: Path, card: "Card") -> None:

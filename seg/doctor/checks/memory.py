@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 
 import torch
 from pytorch_lightning.utilities.memory import garbage_collection_cuda, is_oom_error
 
 from seg.doctor.findings import Finding
 from seg.doctor.setup import Batch, Setup, Training
-from seg.models.profile import peak_allocated
+from seg.models.profile import free_bytes, peak_allocated
 
 ROOM = 0.8
 """Share of the free memory that an estimate hands out: loaders, caches and fragments take the rest."""
@@ -124,25 +123,3 @@ def _measured(setup: Setup) -> tuple[float, float]:
     one = max(1.0, (peaks[1] - peaks[0]) / 2)
     # weights are held already, and so not among what is free
     return one * ratio, max(0.0, peaks[0] - 2 * one) + state
-
-
-def free_bytes() -> int | None:
-    """Return the memory that processes can still have, None where the system (other than Linux) does not tell.
-
-    Inside a container its own limit counts, less what is in use and cannot be dropped.
-    """
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return None
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit = (group / "memory.max").read_text(encoding="ascii").strip()
-        if limit != "max":
-            used = int((group / "memory.current").read_text(encoding="ascii"))
-            stat = dict(line.split() for line in (group / "memory.stat").read_text(encoding="ascii").splitlines())
-            free = min(free, int(limit) - used + int(stat.get("inactive_file", 0)))
-    except (OSError, ValueError):
-        pass
-    return max(0, free)

@@ -14,8 +14,7 @@ from seg.data.classes import IGNORE
 from seg.data.dataset import Pair, Pairs, Reader
 from seg.doctor import plots
 from seg.doctor.findings import Finding
-from seg.doctor.samples import small_batch
-from seg.doctor.setup import SAMPLES, SIDE, Batch, Setup, Training, taken
+from seg.doctor.setup import SAMPLES, Batch, Setup, Training
 from seg.metrics import SegmentationMetrics
 
 ENOUGH = 0.95
@@ -139,7 +138,9 @@ def permuted(setup: Setup) -> Iterator[Finding]:
     object or an image that is cut out along its mask, is made of the shuffled ones. Known of a held-out image can at
     most be how its pixels are shared among the classes, since shuffling keeps that.
     """
-    train, held_out = (_shuffled(setup, split) for split in ("train", "val"))
+    train, held_out = (
+        setup.crops(with_reader(setup.data.datasets[split], _ShuffledMask), SAMPLES) for split in ("train", "val")
+    )
     end = setup.clock.until(CONTROL_SHARE)
     with setup.restored():
         training = Training(setup)
@@ -197,14 +198,6 @@ def with_reader(dataset: Pairs, kind: type[Reader], **changes: Any) -> Pairs:
     for name, value in changes.items():
         setattr(changed, name, value)
     return changed
-
-
-def _shuffled(setup: Setup, split: str) -> Batch:
-    dataset = with_reader(setup.data.datasets[split], _ShuffledMask)
-    indices = np.unique(np.linspace(0, len(dataset) - 1, min(SAMPLES, len(dataset))).astype(int))
-    batch = small_batch([dataset[int(index)] for index in indices], SIDE)
-    device = setup.trainer.strategy.root_device
-    return {name: value.to(device) for name, value in taken(batch, slice(None)).items()}
 
 
 def _constant_score(setup: Setup, batch: Batch) -> float:
