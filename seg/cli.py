@@ -246,13 +246,17 @@ class SegCLI(LightningCLI):
                 # loaded here, not by the Trainer: a callback that averages weights would put its own in their place.
                 # The test begins with the first process's weights in all: others may lie on machines without the file
                 if tested.exists():
-                    self.model.load_state_dict(torch.load(tested, map_location="cpu", weights_only=True)["state_dict"])
+                    self.take_weights(tested)
                 self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
         finally:
             if self.trainer.is_global_zero:
                 self.close(tested)
                 for logger in run_loggers(self.trainer):
                     logger.close()
+
+    def take_weights(self, checkpoint: Path) -> None:
+        """Give the task the weights of a checkpoint."""
+        self.model.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
 
     def close(self, tested: Path) -> None:
         """Draw the curves and print the scores and where everything lies."""

@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from seg import runs
+from seg.callbacks import run_loggers
 from seg.cli import SegCLI
 from seg.errors import quiet, told
 from seg.files import replacing
@@ -53,7 +52,9 @@ class FoldCLI(SegCLI):
                 f"{checkpoint}: there is no such checkpoint to score; best.ckpt is written by a validation, last.ckpt "
                 "at the end of an epoch: train for longer, validate more often, or choose the other with --checkpoint"
             )
-        self.model.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
+        self.take_weights(checkpoint)
+        for logger in run_loggers(self.trainer) if self.trainer.is_global_zero else []:
+            logger.close()
         self.trainer.loggers = []  # the run's curves end where its training ended
         self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
         if not self.trainer.is_global_zero:
