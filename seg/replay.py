@@ -178,6 +178,8 @@ def run(task: "SegmentationTask", held: dict[str, Any], precision: str, trace: T
     for name, tensor in [*task.named_parameters(), *task.named_buffers()]:
         if not name.startswith("pixels."):  # where no limit is set, it is infinite
             note(trace, name, "weight", tensor)
+    if task.distillation is not None:
+        task.distillation.prepare(task)
     # what the step reads off the trainer: mixing is drawn from the numbers that name a batch
     task.trainer = SimpleNamespace(current_epoch=held["epoch"], global_rank=held["rank"])  # type: ignore[assignment]
     setattr(task, "log", lambda name, value, **_: logged(trace, name, value))  # noqa: B010 (there is no logger)

@@ -83,6 +83,22 @@ def test_a_finite_step_is_the_one_that_was_trained_to_the_last_bit(workplace, sh
     assert largest == {name: float(gradient.abs().max()) for name, gradient in gradients.items()}
 
 
+@pytest.mark.slow
+def test_a_step_that_a_teacher_had_a_part_in_is_replayed_with_it(workplace, shapes):
+    config = write_config(workplace / "tiny.yaml", shapes, max_epochs=1, precision="32")
+    run("--config", config)
+    teacher = {"class_path": "seg.distillation.Distillation"}
+    teacher["init_args"] = {"teacher": "runs/tiny/version_0/checkpoints/best.ckpt"}
+    student = write_config(workplace / "student.yaml", shapes, {"distillation": teacher}, max_epochs=1, precision="32")
+    call = "{class_path: tests.faults.CallItAFailure, init_args: {step: 2}}"
+    run("--config", student, "--trainer.callbacks", f"[{call}]")
+    path = Path("runs/student/version_0/failures/step_2.pt")
+    trace = replay(path)
+    found = [place.largest for place in trace.places if place.name == "loss of the batch"]
+    assert found == torch.load(path, weights_only=True)["losses"]
+    assert any(place.name == "train/loss/distillation" for place in trace.places)
+
+
 @pytest.mark.parametrize("content", [b"", b"garbage", None])
 def test_a_file_that_is_no_failure_is_refused_with_one_message(workplace, capsys, content):
     path = workplace / "step_1.pt"
