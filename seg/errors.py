@@ -3,10 +3,12 @@
 import errno
 import logging
 import os
+import signal
 import sys
 import traceback
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
@@ -41,6 +43,10 @@ def told(action: Callable[[], object]) -> None:
             raise
         sys.stdout.flush()
         print(f"error: {message}", file=sys.stderr)
+        if worker_died(error):
+            # torch raises whenever it hears of a dead worker, of the next one while this process ends
+            with suppress(AttributeError, ValueError):  # no such signal here; not the main thread
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         sys.exit(2)
 
 
@@ -79,7 +85,7 @@ def of_the_machine(error: BaseException) -> str | None:
         return f"the GPU's memory is full: {text.partition(chr(10))[0][:300]}{notes}"
     if isinstance(error, MemoryError) or "DefaultCPUAllocator: can't allocate memory" in text:
         return f"the memory of this machine is full{notes}"
-    if "DataLoader worker" in text and ("exited unexpectedly" in text or "killed by signal" in text):
+    if worker_died(error):
         return (
             f"a process that reads the data died: {text.partition(chr(10))[0][:200]}\nMostly the machine ran out of "
             "memory or of /dev/shm: lower data.num_workers or data.batch_size, or set data.cache: none. 0 workers show "
@@ -92,6 +98,12 @@ def of_the_machine(error: BaseException) -> str | None:
             "place with --trainer.default_root_dir, then go on with --ckpt_path last"
         )
     return None
+
+
+def worker_died(error: BaseException) -> bool:
+    """Tell whether an error says that a process which reads the data has died."""
+    text = str(error)
+    return "DataLoader worker" in text and ("exited unexpectedly" in text or "killed by signal" in text)
 
 
 def without_union(text: str) -> str | None:
