@@ -10,6 +10,9 @@ one of the real command; its last weights are scored, without choosing the best 
     python benchmarks/know_how.py --data shapes --seconds 60
     python benchmarks/know_how.py --only baseline MixUp --seeds 0       # two rows alone
     python benchmarks/know_how.py --table                               # what there is so far
+
+Rows that begin with another network's weights, or learn from a teacher, need a run before: it is made once per data
+set, in time of its own, and shared by the seeds.
 """
 
 import argparse
@@ -20,6 +23,7 @@ import statistics
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -51,6 +55,10 @@ def part(path, **settings):
 
 FLIP = part("albumentations.HorizontalFlip")
 CROSS_ENTROPY = part("seg.losses.CrossEntropy")
+
+
+def callback(path, **settings):
+    return {"trainer.callbacks+": [part(path, **settings)]}
 
 
 def total(**terms):
@@ -90,11 +98,20 @@ BASELINES = {
 }
 """What every row starts from: cross-entropy, AdamW, cosine with warm-up, crops and flips."""
 
+BEFORE = {
+    "a teacher of twice the width": (4, None, {"model.net.width": 16}),
+    "the baseline on Shapes": (1, "shapes", {"model.net.upsampling": "bilinear"}),
+}
+"""Runs that rows build on: how many times the rows' time they take, their data set if another, and their settings."""
+
 RARE = {"camvid": ["Pole", "SignSymbol", "Pedestrian", "Bicyclist"], "shapes": ["ring", "cross", "heart"]}
 
 
 def tricks(data):
-    """Return row -> settings that differ from the baseline's; a name that ends in + adds to a list."""
+    """Return row -> settings that differ from the baseline's; a name that ends in + adds to a list.
+
+    A value that is a key of BEFORE stands for the checkpoint of that run.
+    """
     lr, batch = (
         BASELINES[data]["model"]["optimizer"]["init_args"]["lr"],
         BASELINES[data]["data"]["init_args"]["batch_size"],
@@ -131,7 +148,19 @@ def tricks(data):
         "RICAP": {"model.mixing": part("seg.mixing.RICAP")},
         "copy-paste of rare classes": {"model.mixing": part("seg.mixing.CopyPaste", classes=RARE[data])},
     }
+    rows |= {
+        "one-cycle": {"model.schedule": part("seg.schedules.OneCycle")},
+        "averaged weights (EMA)": callback("seg.averaging.EMA"),
+        "flooding at 0.1": {"model.flood": 0.1},
+        "auxiliary heads (deep supervision)": {"model.net.auxiliary": True},
+        "distilled from twice the width": {
+            "model.distillation": part("seg.distillation.Distillation", teacher="a teacher of twice the width")
+        },
+    }
     if data == "camvid":
+        other = {"model.init_from": "the baseline on Shapes"}
+        rows["begun with weights from Shapes"] = other
+        rows["the same, encoder at a tenth of the rate"] = {**other, "model.encoder_lr": 0.1}
         larger = part("seg.data.transforms.RandomScaleCrop", height=360, width=480, scale=[0.75, 2.0])
         rows["loss at the masks' own size"] = {"data.resize_masks": False, "data.augment": [larger, FLIP]}
     return rows
@@ -179,6 +208,41 @@ def run(path, seed, result):
     }
     with replacing(result) as temporary:
         temporary.write_text(json.dumps(row), encoding="utf-8")
+
+
+def train(name, config, seed, folder):
+    """Run a config in a process of its own, unless its result is there."""
+    result, path, log = (folder / f"{seed}.{suffix}" for suffix in ("json", "yaml", "log"))
+    if result.exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(config, encoding="utf-8")
+    command = [sys.executable, __file__, "--run", str(path), str(seed), str(result)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+    with log.open("w") as file:
+        status = subprocess.run(command, stdout=file, stderr=file, env=environment, cwd=REPOSITORY).returncode
+    print(f"{name}, seed {seed}: {f'failed, see {log}' if status else 'done'}", flush=True)
+
+
+def train_before(name, out, options):
+    """Make a run that rows build on."""
+    times, data, settings = BEFORE[name]
+    root = options.root if data is None else None
+    config = configuration(data or options.data, settings, times * options.seconds, root)
+    train(name, json.dumps(config), 0, out / slug(name))  # JSON is YAML
+
+
+def train_row(seed, name, settings, there, out, options):
+    """Make a run of a row, with the checkpoints of the runs that it builds on in place of their names."""
+    config = json.dumps(configuration(options.data, settings, options.seconds, options.root))
+    for before, checkpoint in there.items():
+        config = config.replace(json.dumps(before), json.dumps(checkpoint))
+    train(name, config, seed, out / slug(name))
+
+
+def checkpoint_of(folder):
+    """Return the last weights of the newest version of a run."""
+    return max(folder.glob("0/version_*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
 
 
 def table(out, data, seeds):
@@ -232,30 +296,13 @@ def main():
     if unknown := set(options.only or ()) - set(rows):
         parser.error(f"--only {', '.join(unknown)}: the rows are {', '.join(rows)}")
     out = options.out.resolve() / f"{options.data}_{options.seconds:g}"
-    waiting = [] if options.table else [(seed, name) for seed in options.seeds for name in options.only or rows]
-    running = {}
-    while waiting or running:
-        for process, (name, seed, log) in list(running.items()):
-            if process.poll() is None:
-                continue
-            del running[process]
-            note = "done" if process.returncode == 0 else f"failed, see {log}"
-            print(f"{name}, seed {seed}: {note}", flush=True)
-        while waiting and len(running) < options.jobs:
-            seed, name = waiting.pop(0)
-            folder = out / slug(name)
-            if (folder / f"{seed}.json").exists():
-                continue
-            folder.mkdir(parents=True, exist_ok=True)
-            path, log = folder / f"{seed}.yaml", folder / f"{seed}.log"
-            config = configuration(options.data, rows[name], options.seconds, options.root)
-            path.write_text(json.dumps(config), encoding="utf-8")  # JSON is YAML
-            command = [sys.executable, __file__, "--run", str(path), str(seed), str(folder / f"{seed}.json")]
-            environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
-            with log.open("w") as file:
-                process = subprocess.Popen(command, stdout=file, stderr=file, env=environment, cwd=REPOSITORY)
-            running[process] = (name, seed, log)
-        time.sleep(1)
+    names = [] if options.table else options.only or list(rows)
+    with ThreadPoolExecutor(options.jobs) as pool:
+        needed = {name for name in BEFORE for row in names if f'"{name}"' in json.dumps(rows[row])}
+        list(pool.map(lambda name: train_before(name, out, options), needed))
+        there = {name: str(checkpoint_of(out / slug(name))) for name in needed}
+        runs = [(seed, name) for seed in options.seeds for name in names]
+        list(pool.map(lambda run: train_row(*run, rows[run[1]], there, out, options), runs))
     print(table(out, options.data, options.seeds))
 
 
