@@ -1,5 +1,6 @@
 """NaN and infinity in training: the step is left out, and its batch kept so that it can be replayed."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,6 +54,7 @@ class Guard(Callback):
         self.jumps: list[int] = []
         self.batches: list[tuple[int, Any]] = []
         self.losses: list[Tensor] = []
+        self.watched: list[Tensor] = []
         self.buffers: dict[torch.dtype, Tensor] = {}
         self.generators: dict[str, Tensor] = {}
 
@@ -72,6 +74,10 @@ class Guard(Callback):
         run = run_folder(trainer)
         self.folder = run / "failures" if run is not None else None
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Find the buffers that training moves, once: walking through all modules takes a while."""
+        self.watched = list(network(pl_module).buffers())
+
     # -- what a step begins with ---------------------------------------------------------------------------------------
 
     def on_train_batch_start(
@@ -80,7 +86,7 @@ class Guard(Callback):
         """Note the batch; at the first of an optimiser step what a left-out step must give back."""
         if batch_idx % trainer.accumulate_grad_batches == 0:
             self.batches, self.losses = [], []
-            self.buffers = flat_buffers(network(pl_module))
+            self.buffers = flattened(self.watched)
             self.generators = {"cpu": torch.get_rng_state()}
             if pl_module.device.type == "cuda":
                 self.generators["cuda"] = torch.cuda.get_rng_state()
@@ -103,7 +109,7 @@ class Guard(Callback):
         # a norm whose squares overflow (1e19) counts as infinite: Adam's second moments would overflow likewise
         norm = torch.nn.utils.get_total_norm(gradients)
         loss = torch.stack(self.losses).float().sum()
-        statistics = [~flat.isfinite().all() for flat in flat_buffers(network(pl_module)).values()]
+        statistics = [~flat.isfinite().all() for flat in flattened(self.watched).values()]
         wrong = torch.stack([~loss.isfinite(), *statistics]).any()
         numbers = torch.stack([~norm.isfinite(), wrong, loss]).float()
         if trainer.world_size > 1:
@@ -140,7 +146,7 @@ class Guard(Callback):
 
         """
         step = trainer.global_step + 1
-        restore_buffers(network(pl_module), self.buffers)
+        restore(self.watched, self.buffers)
         self.skipped.append(step)
         path = self.write(trainer, pl_module, step)
         found = f"step {step}: the loss is {loss:.4g}, the norm of the gradient {norm:.4g}"
@@ -222,19 +228,19 @@ def network(task: pl.LightningModule) -> torch.nn.Module:
     return found
 
 
-def flat_buffers(module: torch.nn.Module) -> dict[torch.dtype, Tensor]:
-    """Return a copy of a module's buffers, such as the statistics of batch norms, in one vector a type."""
+def flattened(buffers: Iterable[Tensor]) -> dict[torch.dtype, Tensor]:
+    """Return a copy of buffers, such as the statistics of batch norms, in one vector a type."""
     grouped: dict[torch.dtype, list[Tensor]] = {}
-    for buffer in module.buffers():
+    for buffer in buffers:
         grouped.setdefault(buffer.dtype, []).append(buffer.detach().flatten())
-    return {dtype: torch.cat(buffers) for dtype, buffers in grouped.items()}
+    return {dtype: torch.cat(group) for dtype, group in grouped.items()}
 
 
 @torch.no_grad()
-def restore_buffers(module: torch.nn.Module, flat: dict[torch.dtype, Tensor]) -> None:
-    """Put back what `flat_buffers` returned."""
+def restore(buffers: Iterable[Tensor], flat: dict[torch.dtype, Tensor]) -> None:
+    """Put back what `flattened` returned of the same buffers."""
     positions = dict.fromkeys(flat, 0)
-    for buffer in module.buffers():
+    for buffer in buffers:
         start = positions[buffer.dtype]
         positions[buffer.dtype] = start + buffer.numel()
         buffer.copy_(flat[buffer.dtype][start : start + buffer.numel()].view_as(buffer))

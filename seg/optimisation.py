@@ -17,6 +17,8 @@ from seg.schedules import Schedule, scheduler
 from seg.trainer import TrainingTimer
 
 REFERENCE = "model.lr_reference_batch"
+FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
+"""Optimisers of torch that can update a tensor in one pass on a CPU."""
 
 
 def default_optimizer(params: Any) -> torch.optim.Optimizer:
@@ -102,6 +104,32 @@ def build_optimizer(
         if factor != 1:
             group["lr"] = group["lr"] * factor
     return optimizer
+
+
+def fuse(optimizer: torch.optim.Optimizer) -> None:
+    """Let an optimiser of torch update each tensor in one pass on a CPU; AdamW takes a third of its time for it.
+
+    Optimisers without such a pass stay as they are, as do those that were told how to work (`fused`, `foreach`,
+    `capturable`, `differentiable`). On GPUs torch chooses well by itself.
+    """
+    told = ("foreach", "capturable", "differentiable")
+    for group in optimizer.param_groups if type(optimizer) in FUSED else ():
+        fits = all(value.device.type == "cpu" and value.is_floating_point() for value in group["params"])
+        if fits and group["fused"] is None and not any(group.get(name) for name in told):
+            group["fused"] = True
+    optimizer.register_load_state_dict_post_hook(lay_out)
+
+
+def lay_out(optimizer: torch.optim.Optimizer) -> None:
+    """Lay the state of an optimiser out in memory as its parameters are.
+
+    A fused pass walks through both without looking at strides: with the state of a run that had another `channels_last`
+    it would mix elements up without a word.
+    """
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if torch.is_tensor(value) and value.shape == parameter.shape and value.stride() != parameter.stride():
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def batch_scale(trainer: pl.Trainer, reference: int | None) -> float:

@@ -209,7 +209,7 @@ def note(trace: Trace, name: str, kind: str, tensor: "Tensor", module: str = "")
     if not (tensor.is_floating_point() and tensor.numel()):
         return
     finite = tensor.isfinite()
-    largest = float(tensor.where(finite, 0).abs().max())
+    largest = float(tensor.detach().where(finite, 0).abs().max())
     trace.places.append(Place(name, kind, tuple(tensor.shape), int((~finite).sum()), largest, module))
 
 

@@ -259,6 +259,7 @@ class SegmentationTask(LightningModule):
         groups = optimisation.parameter_groups(self, self.net, **self.rates)
         scale = optimisation.batch_scale(self.trainer, self.lr_reference_batch)
         optimizer = optimisation.build_optimizer(self.build_optimizer, groups, scale)
+        optimisation.fuse(optimizer)
         self.logged_rates = optimisation.logged_groups(optimizer)
         scheduler = optimisation.scheduled(optimizer, self.schedule, self.trainer)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
@@ -266,7 +267,7 @@ class SegmentationTask(LightningModule):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Log the learning rates that the coming step is made with."""
         self.step_mean.begin(batch_idx, self.trainer.accumulate_grad_batches)
-        for name, group in self.logged_rates.items():
+        for name, group in self.logged_rates.items() if self.trainer._logger_connector.should_update_logs else ():
             self.log(name, self.trainer.optimizers[0].param_groups[group]["lr"], rank_zero_only=True)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:

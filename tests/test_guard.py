@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from seg.guard import Guard, flat_buffers, restore_buffers
+from seg.guard import Guard, flattened, restore
 from seg.spikes import Spikes
 from tests.command import assert_same_weights, run, weights, write_config
 
@@ -99,10 +99,10 @@ def test_settings_of_the_guard_that_cannot_be_are_refused(settings):
 def test_buffers_come_back_as_they_were_whatever_their_types():
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.BatchNorm2d(4))
     before = {name: buffer.clone() for name, buffer in net.named_buffers()}
-    flat = flat_buffers(net)
+    flat = flattened(net.buffers())
     net(torch.full((2, 3, 8, 8), torch.nan))
     assert net[1].running_mean.isnan().all()
-    restore_buffers(net, flat)
+    restore(net.buffers(), flat)
     for name, buffer in net.named_buffers():
         assert torch.equal(buffer, before[name]), name
 

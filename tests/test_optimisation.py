@@ -110,3 +110,66 @@ def test_a_factor_for_an_encoder_that_is_not_there_is_refused():
 def test_impossible_factors_are_refused_by_name(settings):
     with pytest.raises(ValueError, match=f"model.{next(iter(settings))}"):
         task(**settings)
+
+
+KINDS = [
+    (torch.optim.AdamW, {"lr": 0.01, "weight_decay": 0.1}),
+    (torch.optim.Adam, {"lr": 0.01, "amsgrad": True}),
+    (torch.optim.SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01}),
+]
+
+
+def weights_after_steps(kind, settings, fused: bool, contiguous_state: bool = False) -> list[torch.Tensor]:
+    """Return what four steps make of a kernel in channels_last and a bias; the state may change its layout midway."""
+    generator = torch.Generator().manual_seed(0)
+    kernel = torch.randn(8, 6, 3, 3, generator=generator).contiguous(memory_format=torch.channels_last)
+    parameters = [nn.Parameter(kernel), nn.Parameter(torch.randn(5, generator=generator))]
+    optimizer = kind(parameters, **settings)
+    if fused:
+        optimisation.fuse(optimizer)
+        assert optimizer.param_groups[0]["fused"]
+    for step in range(4):
+        for parameter in parameters:
+            noise = torch.randn(parameter.shape, generator=generator)
+            parameter.grad = torch.empty_like(parameter).copy_(noise)
+        optimizer.step()
+        if contiguous_state and step == 1:
+            held = optimizer.state_dict()
+            for state in held["state"].values():
+                state.update({name: value.contiguous() for name, value in state.items() if torch.is_tensor(value)})
+            optimizer.load_state_dict(held)
+    return [parameter.detach() for parameter in parameters]
+
+
+@pytest.mark.parametrize(("kind", "settings"), KINDS)
+@pytest.mark.parametrize("contiguous_state", [False, True])
+def test_one_pass_over_each_tensor_makes_the_same_steps_whatever_the_layout_of_a_loaded_state(
+    kind, settings, contiguous_state
+):
+    expected = weights_after_steps(kind, settings, fused=False)
+    found = weights_after_steps(kind, settings, fused=True, contiguous_state=contiguous_state)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("told", [{"fused": False}, {"foreach": True}])
+def test_an_optimiser_that_was_told_how_to_work_does_so(told):
+    optimizer = torch.optim.AdamW([nn.Parameter(torch.zeros(2))], **told)
+    optimisation.fuse(optimizer)
+    assert optimizer.param_groups[0]["fused"] is told.get("fused")
+
+
+def test_an_optimiser_that_knows_no_single_pass_is_left_alone():
+    optimizer = SignDescent([nn.Parameter(torch.zeros(2))], lr=0.1)
+    optimisation.fuse(optimizer)
+    assert "fused" not in optimizer.param_groups[0]
+
+
+@pytest.mark.parametrize("net", [UNet(3, width=4), SegNet(3, width=4), SMP(3, arch="Unet", encoder="resnet18")])
+def test_gradients_lie_in_memory_as_their_weights_do_which_a_single_pass_relies_on(net):
+    net = net.to(memory_format=torch.channels_last).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = net(torch.randn(2, 3, 64, 64).contiguous(memory_format=torch.channels_last))
+    for _ in range(2):  # what is added up, too
+        logits.float().square().mean().backward(retain_graph=True)
+    for name, parameter in net.named_parameters():
+        assert parameter.grad.stride() == parameter.stride(), name
