@@ -65,6 +65,7 @@ def main() -> None:
             torch.cuda.synchronize()
         return (time.perf_counter() - begin) / options.steps
 
+    guard.on_train_start(trainer, task)
     measure(True)
     inside = 0.0
     rounds = [(measure(False), measure(True)) for _ in range(options.rounds)]

@@ -47,6 +47,8 @@ def load(
 ) -> Predictor:
     """Return what predicts images with a checkpoint or an exported network.
 
+    On a CPU the process keeps the memory that one image has needed for the next, see `seg.trainer.keep_freed_memory`.
+
     Args:
         checkpoint: a run's best.ckpt, or what `seg export` wrote (.onnx, .pt2).
         device: cpu, cuda, cuda:1, mps; auto takes a GPU where there is one.
@@ -60,7 +62,12 @@ def load(
     """
     checkpoint = Path(checkpoint)
     if checkpoint.suffix.lower() not in EXPORTED:
-        return Predictor(TaskNetwork(load_task(checkpoint, device), precision), **options)
+        task = load_task(checkpoint, device)
+        if task.device.type == "cpu":
+            from seg.trainer import keep_freed_memory
+
+            keep_freed_memory()  # a large image takes up to half as long again without
+        return Predictor(TaskNetwork(task, precision), **options)
     if precision not in (None, "32"):
         raise ValueError(f"--precision {precision}: {checkpoint} computes as it was exported; leave the option out")
     from seg.export.runtime import ExportedNetwork
