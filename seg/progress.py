@@ -49,6 +49,7 @@ class Clock:
 
 def duration(seconds: float) -> str:
     """Return a time in its two largest units at most: 40 s, 12 min, 3 h 05 min, 2 d 4 h."""
+    seconds = max(0.0, seconds)  # a clock that has run out a little
     minutes = round(seconds / 60)
     if seconds < 99.5:
         return f"{seconds:.0f} s"

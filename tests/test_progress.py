@@ -14,6 +14,7 @@ def trainer(step, total, callbacks=()):
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
+        (-0.2, "0 s"),
         (0, "0 s"),
         (99, "99 s"),
         (100, "2 min"),
