@@ -197,7 +197,7 @@ class Guard(Callback):
                 torch.save(held, file)
         except (OSError, RuntimeError) as error:  # torch's writer tells of a full disk by a RuntimeError
             if trainer.world_size > 1:  # the others wait for this process
-                raise
+                raise OSError(f"step {step}: its batch could not be kept: {reason(error)}") from error
             print(f"step {step}: its batch could not be kept: {reason(error)}", flush=True)
             return None
         return path

@@ -105,6 +105,16 @@ def test_the_sweep_of_the_page_starts_a_command_that_exists():
     assert config["model"]["net"]["init_args"]["width"] == 8
 
 
+@pytest.mark.slow
+def test_a_trial_of_the_sweep_trains(workplace, shapes, capsys):
+    small = ["--data.root", shapes, "--data.batch_size", "4", "--data.num_workers", "0", "--data.cache", "none"]
+    small += ["--data.train_images", "12", "--data.val_images", "5", "--data.test_images", "5"]
+    small += ["--trainer.max_epochs", "1", "--trainer.check_val_every_n_epoch", "1", "--trainer.accelerator", "cpu"]
+    run(*arguments(yaml.safe_load(SWEEP))[2:], *small)
+    assert "test mIoU" in capsys.readouterr().out
+    assert list(workplace.glob("runs/shapes_unet/version_0/wandb/offline-run-*"))
+
+
 def test_the_commands_of_the_page_name_what_exists():
     named = re.findall(r"\[[^]]*\]\(([^)]+)\)", PAGE)
     assert named
