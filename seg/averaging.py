@@ -6,8 +6,11 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import WeightAveraging
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn, update_bn
+
+from seg.guard import left_out
 
 
 class EMA(WeightAveraging):
@@ -55,12 +58,20 @@ class EMA(WeightAveraging):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Average after every optimiser step."""
+        """Average after every optimiser step, those that the guard left out aside: weights would count twice."""
         self.steps = trainer.global_step
+        if left_out(trainer):
+            self._latest_update_step = trainer.global_step
+            return
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Put the average in the place of the weights, its batch norms measured anew where that is asked for."""
+        """Put the average in the place of the weights, its batch norms measured anew where that is asked for.
+
+        Not after the fit: what is validated then has the weights of a checkpoint, which hold the average already.
+        """
+        if trainer.state.fn != TrainerFn.FITTING:
+            return
         super().on_validation_epoch_start(trainer, pl_module)
         if self._average_model is None or not self.norm_batches or trainer.sanity_checking:
             return
@@ -71,6 +82,11 @@ class EMA(WeightAveraging):
         for name, buffer in pl_module.named_buffers():
             if name.endswith(("running_mean", "running_var")):
                 buffer.copy_(trainer.strategy.reduce(buffer.clone(), reduce_op="mean"))  # type: ignore[arg-type]
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Put the weights back that training goes on with."""
+        if trainer.state.fn == TrainerFn.FITTING:
+            super().on_validation_epoch_end(trainer, pl_module)
 
     def images(self, trainer: pl.Trainer) -> Iterator[Tensor]:
         """Yield raw images (B, N, H, W) of the first training batches of epoch 0."""

@@ -12,8 +12,7 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from seg.files import replacing
-
-LAST, PREVIOUS, BEST = "last.ckpt", "last-previous.ckpt", "best.ckpt"
+from seg.runs import BEST, LAST, PREVIOUS
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -40,18 +39,22 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 def not_written(path: Path, error: BaseException) -> str:
     """Return what to tell of a checkpoint that could not be written."""
-    while not isinstance(error, OSError) and error.__context__ is not None:
-        error = error.__context__
-    reason = (error.strerror if isinstance(error, OSError) else None) or str(error).partition("\n")[0]
     kept = "; the one that is there stays whole" if path.exists() else ""
     try:
         room = f"{shutil.disk_usage(path.parent).free / 2**20:.0f} MiB are free there"
     except OSError:
         room = "the folder is not there"
     return (
-        f"cannot write the checkpoint {path}: {reason}{kept}. {room}; make room or choose another place with "
+        f"cannot write the checkpoint {path}: {reason(error)}{kept}. {room}; make room or choose another place with "
         "--trainer.default_root_dir, then go on with --ckpt_path last"
     )
+
+
+def reason(error: BaseException) -> str:
+    """Return why something could not be written: what the system said, also where torch made another error of it."""
+    while not isinstance(error, OSError) and error.__context__ is not None:
+        error = error.__context__
+    return (error.strerror if isinstance(error, OSError) else None) or str(error).partition("\n")[0]
 
 
 class BestCheckpoint(ModelCheckpoint):

@@ -116,8 +116,8 @@ class SegCLI(LightningCLI):
         self.name = runs.run_name(next(iter(configs_in(argv)), None))
         self.job = jobs.current(int(config.trainer.num_nodes))
         given, config.ckpt_path = config.ckpt_path, None
-        if self.config.subcommand == "fit":
-            given = runs.asked_for(given, self.root, self.name, self.job)
+        again = runs.started_again(self.root, self.name, self.job) if self.config.subcommand == "fit" else None
+        given = again or given
         # kept out of the config: the saved one must start afresh, and must not be overlaid by the checkpoint's
         if given is None and self.config.subcommand != "fit":
             raise ValueError(f"seg {self.config.subcommand}: give the checkpoint to score with --ckpt_path")
@@ -126,10 +126,11 @@ class SegCLI(LightningCLI):
             print(f"{given} checkpoint of '{self.name}': {self.checkpoint}")
         elif given is not None:
             self.checkpoint = Path(given)
-        if self.job and self.job.rank:
-            return  # the file may lie on the first process's machine alone, and is looked at there
-        if self.checkpoint is not None:
-            self.checkpoint = resumable(self.checkpoint, fall_back=given == "last")
+        if (asked := self.checkpoint) is not None:
+            # the file may lie on the first process's machine alone, and is looked at there
+            self.checkpoint = Path(
+                jobs.agree(self.job, "checkpoint", lambda: str(resumable(asked, fall_back=given in ("last", again))))
+            )
 
     def instantiate_classes(self) -> None:
         """Build data, task and trainer; note beforehand what is typed by hand, for links override it."""
@@ -265,7 +266,7 @@ class SegCLI(LightningCLI):
         self.csv.flush()
         draw_curves(self.csv, self.run / "curves.png")
         self.show("test")
-        if tested.name != "best.ckpt":
+        if not (self.run / "checkpoints" / "best.ckpt").exists():
             print("tested last.ckpt: no validation took place, so that there is no best.ckpt")
         for line in [*summaries(self.trainer), *signs(self.csv.series())]:
             print(line)

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from seg.models.weights import weights_wanted
+from seg.pixel_mean import denominator
 
 if TYPE_CHECKING:
     from seg.task import SegmentationTask
@@ -17,9 +18,10 @@ class Distillation:
     """Add the divergence from a teacher's softened probabilities to the loss of the masks.
 
     loss = (1 − weight) · loss of the masks + weight · T² · KL(teacher ‖ student), both softened by the temperature T;
-    the mean is over the pixels that are not ignored. The teacher sees the pixels that the student sees, mixed ones
-    too, with its own normalisation, and brought to its own scale where both were trained with a `resize`. It is never
-    trained and is no part of the student's checkpoint: only fit needs its file.
+    the mean is over the pixels that are not ignored, of all processes (see `seg.pixel_mean`). The teacher sees the
+    pixels that the student sees, mixed ones too, with its own normalisation, and brought to its own scale where both
+    were trained with a `resize`. It is never trained and is no part of the student's checkpoint: only fit needs its
+    file.
 
     Source: Hinton, Vinyals, Dean 2015, "Distilling the Knowledge in a Neural Network", section 2.
 
@@ -99,7 +101,7 @@ class Distillation:
         divergence = torch.zeros((), device=logits.device)
         for mask, share in masks:
             valid = mask != ignore_index
-            divergence = divergence + share * (pixels * valid).sum() / valid.sum().clamp(min=1)
+            divergence = divergence + share * (pixels * valid).sum() / denominator(valid.sum())
         divergence = divergence * self.temperature**2
         return (1 - self.weight) * loss + self.weight * divergence, divergence.detach()
 

@@ -91,6 +91,11 @@ def of_the_machine(error: BaseException) -> str | None:
             "memory or of /dev/shm: lower data.num_workers or data.batch_size, or set data.cache: none. 0 workers show "
             "the error of a reader that crashes. Go on with --ckpt_path last"
         )
+    if isinstance(error, PermissionError) and error.filename:
+        return (
+            f"{error.filename}: {error.strerror}; this user may not read or write it. A place for runs that may be "
+            "written is chosen with --trainer.default_root_dir"
+        )
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
         where = f" {error.filename}" if error.filename else ""
         return (

@@ -9,6 +9,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
+from seg.checkpoints import reason
 from seg.files import replacing
 from seg.loggers import run_folder
 from seg.spikes import Spikes
@@ -109,6 +110,8 @@ class Guard(Callback):
         # a norm whose squares overflow (1e19) counts as infinite: Adam's second moments would overflow likewise
         norm = torch.nn.utils.get_total_norm(gradients)
         loss = torch.stack(self.losses).float().sum()
+        if (step_mean := getattr(pl_module, "step_mean", None)) is not None:
+            loss = loss * step_mean.scale()  # batches are weighed relative to the first of their step
         statistics = [~flat.isfinite().all() for flat in flattened(self.watched).values()]
         wrong = torch.stack([~loss.isfinite(), *statistics]).any()
         numbers = torch.stack([~norm.isfinite(), wrong, loss]).float()
@@ -190,12 +193,12 @@ class Guard(Callback):
         }
         try:
             trainer.save_checkpoint(weights, weights_only=True)
-            with replacing(path) as temporary:
-                torch.save(held, temporary)
-        except OSError as error:
+            with replacing(path) as temporary, temporary.open("wb") as file:  # given a path, torch hides the reason
+                torch.save(held, file)
+        except (OSError, RuntimeError) as error:  # torch's writer tells of a full disk by a RuntimeError
             if trainer.world_size > 1:  # the others wait for this process
-                raise
-            print(f"step {step}: its batch could not be kept: {error}", flush=True)
+                raise OSError(f"step {step}: its batch could not be kept: {reason(error)}") from error
+            print(f"step {step}: its batch could not be kept: {reason(error)}", flush=True)
             return None
         return path
 
@@ -214,6 +217,11 @@ def summaries(trainer: pl.Trainer) -> list[str]:
     """Return the lines that the guard of a run has for its end."""
     guards = [callback for callback in trainer.callbacks if isinstance(callback, Guard)]  # type: ignore[attr-defined]
     return [line for guard in guards for line in guard.summary()]
+
+
+def left_out(trainer: pl.Trainer) -> bool:
+    """Tell whether the last optimiser step was left out, by a guard or by the loss scaling that it watches."""
+    return any(isinstance(callback, Guard) and callback.in_a_row for callback in trainer.callbacks)  # type: ignore[attr-defined]
 
 
 def listed(steps: list[int], most: int = 8) -> str:

@@ -34,12 +34,14 @@ class Mixing:
     def set_class_names(self, names: Sequence[str]) -> None:
         """Take the names of the data set's classes, for those who choose among them."""
 
-    def __call__(self, batch: Batch, random: np.random.Generator) -> Batch:
+    def __call__(self, batch: Batch, random: np.random.Generator, common: np.random.Generator | None = None) -> Batch:
         """Return the mixed batch; the one that is given stays as it is.
 
         Args:
             batch: image (B, N, H, W) of any type, mask (B, h, w) of integers, and whatever else there is, which stays.
-            random: decides all that is drawn.
+            random: decides all that is drawn of the batch: partners, shares, places.
+            common: decides whether the batch is mixed, alike in all processes: they wait for each other in every loss,
+                and a batch with two masks has two; `random` where not given.
 
         Returns:
             the batch, its image and mask mixed; after MixUp also `other_mask` (B, h, w) and `share`: the loss is
@@ -54,7 +56,9 @@ class Mixing:
                 f"model.mixing: {type(self).__name__} mixes the images of a batch with each other, but this batch "
                 "holds a single one; set data.batch_size to 2 or more, or leave mixing out"
             )
-        return {**batch, **self.mix(batch["image"], batch["mask"], random)} if random.random() < self.p else batch
+        if (random if common is None else common).random() >= self.p:
+            return batch
+        return {**batch, **self.mix(batch["image"], batch["mask"], random)}
 
     def mix(self, images: Tensor, masks: Tensor, random: np.random.Generator) -> Batch:
         """Return what changes of a batch of at least two images (B, N, H, W) and their masks (B, h, w)."""

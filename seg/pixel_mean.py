@@ -28,14 +28,20 @@ def denominator(total: Tensor) -> Tensor:
     """
     seen = _seen.get()
     if seen is not None:
-        processes = distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
-        if processes > 1:
-            total = total.clone()
-            distributed.all_reduce(total)
+        total, processes = over_all(total)
         seen.append(total)
         if processes > 1:
             total = total / processes
     return torch.where(total > 0, total, 1)
+
+
+def over_all(value: Tensor) -> tuple[Tensor, int]:
+    """Return the sum of a tensor over all processes, and their number."""
+    processes = distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+    if processes > 1:
+        value = value.clone()
+        distributed.all_reduce(value)
+    return value, processes
 
 
 @contextmanager
@@ -73,6 +79,7 @@ class StepMean:
         self.reference: Tensor | None = None
         self.total: Tensor | None = None
         self.sums: dict[str, Tensor] = {}
+        self.mean: Tensor | None = None
 
     def begin(self, batch_idx: int, batches: int) -> None:
         """Begin a batch.
@@ -94,10 +101,11 @@ class StepMean:
             yield
 
     def add(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Add named losses of a batch; return their means over the batches of the step so far, for the log."""
+        """Add named losses of a batch, the one that is trained is `loss`; return means over the step so far to log."""
+        self.mean = losses["loss"].detach()
         if self.batches == 1:
             return dict(losses)
-        ones = torch.ones_like(next(iter(losses.values())).detach())
+        ones = torch.ones_like(self.mean)
         self.weight = weight = self.seen[0].float() if self.by_pixels and self.seen else ones
         # a batch of ignored pixels alone adds nothing: the first other one is what the rest is relative to
         self.reference = weight if self.reference is None else torch.where(self.reference > 0, self.reference, weight)
@@ -105,7 +113,9 @@ class StepMean:
         for name, loss in losses.items():
             self.sums[name] = self.sums.get(name, 0.0) + weight * loss.detach()
         whole = torch.where(self.total > 0, self.total, 1.0)
-        return {name: self.sums[name] / whole for name in losses}
+        means = {name: self.sums[name] / whole for name in losses}
+        self.mean = means["loss"]
+        return means
 
     def weighted(self, loss: Tensor) -> Tensor:
         """Return the loss of a batch times its weight."""
@@ -113,11 +123,27 @@ class StepMean:
             return loss
         return loss * (self.weight / torch.where(self.reference > 0, self.reference, 1.0))
 
-    def rescale(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Bring the gradients of a complete step to scale; Lightning has divided by the number of batches."""
+    def scale(self) -> Tensor | float:
+        """Return what the sum of a step's weighted losses is multiplied by; Lightning has divided by their number."""
         if self.batches == 1 or self.reference is None or self.total is None:
+            return 1.0
+        return torch.where(self.total > 0, self.batches * self.reference / self.total, 1.0)
+
+    def rescale(self, parameters: Iterable[nn.Parameter], flood: float = 0.0) -> None:
+        """Bring the gradients of a complete step to scale.
+
+        Args:
+            parameters: whose gradients are changed.
+            flood: level of the step's loss, the mean of all processes and batches, below which gradients are turned
+                round: those of |loss − flood| + flood; 0 for none.
+
+        """
+        factor = self.scale()
+        if flood and self.mean is not None:
+            mean, processes = over_all(self.mean)
+            factor = factor * torch.sign(mean / processes - flood)
+        if not isinstance(factor, Tensor):
             return
-        factor = torch.where(self.total > 0, self.batches * self.reference / self.total, 1.0)
         for parameter in parameters:
             if parameter.grad is not None:
                 parameter.grad.mul_(factor)

@@ -133,13 +133,14 @@ def replay(path: Path, device: str = "auto", precision: str | None = None) -> Tr
         parameter.requires_grad_(name not in held["frozen"])
     precision = precision or held["precision"]
     names = [name for batch in held["batches"] for name in batch.get("id", [])]
+    losses = (loss * held["accumulate"] / held["scale"] for loss in held["losses"])
     trace = Trace(
         held["step"],
         [
             f"step {held['step']}, epoch {held['epoch'] + 1}, process {held['rank']}, precision {precision}, "
             f"on {task.device}",
             f"images: {', '.join(map(str, names))}",
-            "in training its losses were " + ", ".join(f"{loss / held['scale']:.6g}" for loss in held["losses"]),
+            "in training its losses were " + ", ".join(f"{loss:.6g}" for loss in losses),
         ],
     )
     run(task, held, precision, trace)

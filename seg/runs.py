@@ -8,6 +8,7 @@ from pathlib import Path
 from seg import jobs
 from seg.files import replacing
 
+LAST, PREVIOUS, BEST = "last.ckpt", "last-previous.ckpt", "best.ckpt"
 ENVIRONMENT = "SEG_RUN_FOLDER"
 """Carries the folder from the first process of a run to the others that it starts."""
 MARK = "job"
@@ -61,12 +62,21 @@ def run_folder(checkpoint: Path | None, root: Path, name: str, job: jobs.Job | N
         name: of the experiment.
         job: of which this process is a part, if any; its first process decides.
 
+    Raises:
+        PermissionError: the folder can't be made or written; the cure is named.
+
     """
     if (given := os.environ.get(ENVIRONMENT)) and os.environ.get("LOCAL_RANK", "0") != "0":
         return Path(given)
 
     def decide() -> str:
-        folder = (checkpoint and run_of(checkpoint)) or attempt(root, name, job) or new_run(root, name)
+        own = run_of(checkpoint) if checkpoint else None
+        if own is not None and not all(os.access(place, os.W_OK) for place in (own, own / "checkpoints")):
+            raise PermissionError(
+                f"{own}: a resumed run goes on in its folder, which this user may not write; copy the folder to where "
+                "you may and give the --ckpt_path there, or begin a new run with its weights: --model.init_from"
+            )
+        folder = own or attempt(root, name, job) or new_run(root, name)
         if job is not None and job.identity:
             with replacing(folder / MARK) as temporary:
                 temporary.write_text(job.identity, encoding="utf-8")
@@ -92,22 +102,31 @@ def attempt(root: Path, name: str, job: jobs.Job | None) -> Path | None:
     return max(marks, key=lambda mark: mark.stat().st_mtime).parent if marks else None
 
 
-def asked_for(given: str | None, root: Path, name: str, job: jobs.Job | None = None) -> str | None:
-    """Return the checkpoint that a job started again goes on from, its own `last.ckpt`, else what is given."""
+def started_again(root: Path, name: str, job: jobs.Job | None = None) -> str | None:
+    """Return `last.ckpt` of a job that was started again, which may be damaged or gone where another is there; or None.
+
+    Args:
+        root: of all runs.
+        name: of the experiment.
+        job: of which this process is a part, if any; its first process decides.
+
+    """
 
     def decide() -> str:
         folder = attempt(root, name, job)
-        last = folder / "checkpoints" / "last.ckpt" if folder else None
-        if last is None or not last.is_file():
+        checkpoints = folder / "checkpoints" if folder else None
+        if checkpoints is None or not any((checkpoints / kind).is_file() for kind in (LAST, PREVIOUS, BEST)):
             return ""
-        print(f"the job was started again: going on from {last}", flush=True)
-        return str(last)
+        print(f"the job was started again: going on from {checkpoints / LAST}", flush=True)
+        return str(checkpoints / LAST)
 
-    return (jobs.agree(job, "attempt", decide) if job is not None and job.restarts else "") or given
+    return (jobs.agree(job, "attempt", decide) if job is not None and job.restarts else "") or None
 
 
 def last_checkpoint(root: Path, name: str, job: jobs.Job | None = None) -> Path:
     """Return the `last.ckpt` of the newest run of an experiment, the same in all processes of a job.
+
+    It may be gone where the one before it is there.
 
     Raises:
         FileNotFoundError: no run of that name has one.
@@ -116,7 +135,7 @@ def last_checkpoint(root: Path, name: str, job: jobs.Job | None = None) -> Path:
 
     def newest() -> str:
         return str(
-            max((root / name).glob("*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime, default="")
+            max((root / name).glob("*/checkpoints/last*.ckpt"), key=lambda path: path.stat().st_mtime, default="")
         )
 
     found = jobs.agree(job, "last checkpoint", newest)
@@ -125,7 +144,7 @@ def last_checkpoint(root: Path, name: str, job: jobs.Job | None = None) -> Path:
             f"--ckpt_path last: no run of '{name}' has a checkpoint, looked for {root / name}/*/checkpoints/last.ckpt; "
             "leave --ckpt_path out to start one"
         )
-    return Path(found)
+    return Path(found).with_name(LAST)
 
 
 def run_of(checkpoint: Path) -> Path | None:

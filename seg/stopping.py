@@ -14,9 +14,10 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from seg.checkpoints import LAST, keep_previous
+from seg.checkpoints import keep_previous
 from seg.files import sweep
 from seg.loggers import CSV, run_folder
+from seg.runs import LAST
 
 GPU_AGREES_EVERY = 10
 """Optimiser steps between two questions to the other processes on GPUs, where every answer is waited for."""
@@ -115,8 +116,11 @@ class LastCheckpoint(Checkpoint):
         step = trainer.global_step
         minutes = (time.monotonic() - self.saved_at) / 60
         due = self.every_minutes is not None and minutes >= self.every_minutes
-        due = due or (self.every_n_steps is not None and step % self.every_n_steps == 0)
-        if trainer.world_size > 1 and trainer.strategy.root_device.type != "cpu" and step % GPU_AGREES_EVERY:
+        # known to all processes without asking, unlike the time, so that it passes where they are seldom asked
+        counted = self.every_n_steps is not None and step % self.every_n_steps == 0
+        due = due or counted
+        seldom = trainer.world_size > 1 and trainer.strategy.root_device.type != "cpu"
+        if seldom and step % GPU_AGREES_EVERY and not counted:
             return 0
         return strongest(trainer, self.asked or int(due))
 
@@ -182,10 +186,14 @@ def strongest(trainer: pl.Trainer, wish: int) -> int:
 
 def validates_next(trainer: pl.Trainer, batch_idx: int) -> bool:
     """Tell whether a validation within the epoch follows a batch."""
-    every = trainer.val_check_batch
-    if not trainer.enable_validation or not isinstance(every, int):
+    every, epochs = trainer.val_check_batch, trainer.check_val_every_n_epoch
+    if not trainer.enable_validation or (epochs and (trainer.current_epoch + 1) % epochs):
         return False
-    epochs = trainer.check_val_every_n_epoch
+    if (seconds := getattr(trainer, "_val_check_time_interval", None)) is not None:  # val_check_interval: a time
+        passed = time.monotonic() - trainer._last_val_time  # type: ignore[attr-defined]
+        return bool(strongest(trainer, int(passed >= seconds)))
+    if not isinstance(every, int):
+        return False
     if epochs is None:
         return (trainer.fit_loop.total_batch_idx + 1) % every == 0
-    return (trainer.current_epoch + 1) % epochs == 0 and (batch_idx + 1) % every == 0
+    return (batch_idx + 1) % every == 0

@@ -41,7 +41,7 @@ class SegmentationTask(LightningModule):
             batches × processes) it grows or shrinks in proportion. Not scaled where not given.
         init_from: checkpoint of another run, of which the network takes what fits before training; see seg.finetuning.
         distillation: learns from a trained network too, see seg.distillation.Distillation.
-        flood: level below which the training loss is not driven (Ishida et al. 2020); 0 for none.
+        flood: level below which the loss of a training step is not driven (Ishida et al. 2020); 0 for none.
         channels_last: keep the network and the images in the channels-last layout; not on Apple's GPUs (`seg.apple`).
         compile: train the network compiled by torch.compile; its checkpoints are the same as those of any other.
         auxiliary_weight: factor on the loss of each auxiliary head that the network has (deep supervision).
@@ -174,8 +174,6 @@ class SegmentationTask(LightningModule):
         losses = {"loss": loss, **{f"loss/{name}": term for name, term in terms.items()}}
         for name, value in (self.step_mean.add(losses) if training else losses).items():
             self.log(f"{stage}/{name}", value, **logged)
-        if training and self.flood:
-            loss = (loss - self.flood).abs() + self.flood
         return loss, outputs[0]
 
     def batch_loss(self, logits: Tensor, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -199,8 +197,10 @@ class SegmentationTask(LightningModule):
         """Return the loss of one training batch, its images mixed where that is asked for."""
         if self.mixing is not None:
             # from numbers that name the batch, so that a resumed run draws what the uninterrupted one drew
-            seed = (torch.initial_seed(), self.current_epoch, batch_idx, self.global_rank)
-            batch = self.mixing(batch, np.random.default_rng(seed))
+            seed = (torch.initial_seed(), self.current_epoch, batch_idx)
+            # the last number begins at 1: numpy takes a missing one for 0, and the streams would be the same
+            own = np.random.default_rng((*seed, 1 + self.global_rank))
+            batch = self.mixing(batch, own, np.random.default_rng(seed))
         with self.step_mean.batch():
             loss, _ = self.shared_step(batch, "train")
         return self.step_mean.weighted(loss)
@@ -271,8 +271,8 @@ class SegmentationTask(LightningModule):
             self.log(name, self.trainer.optimizers[0].param_groups[group]["lr"], rank_zero_only=True)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Bring the gradients of several batches to the scale of their pixels' mean, before they are clipped."""
-        self.step_mean.rescale(self.parameters())
+        """Bring the gradients of several batches to the scale of their pixels' mean, before they are clipped; flood."""
+        self.step_mean.rescale(self.parameters(), self.flood)
 
     # -- what a checkpoint holds --------------------------------------------------------------------------------------
 

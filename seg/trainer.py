@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, Timer
+from pytorch_lightning.callbacks import Callback, LearningRateFinder, Timer
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins import CheckpointIO
 from pytorch_lightning.plugins.layer_sync import LayerSync, TorchSyncBatchNorm
@@ -45,7 +45,8 @@ class Trainer(pl.Trainer):
         use_distributed_sampler: leave this off; the data modules split the images among the processes themselves.
 
     Raises:
-        ValueError: devices and num_nodes make another number of processes than torchrun or SLURM has started.
+        ValueError: devices and num_nodes make another number of processes than torchrun or SLURM has started, or
+            Lightning's LearningRateFinder is among the callbacks.
 
     """
 
@@ -67,6 +68,13 @@ class Trainer(pl.Trainer):
         **kwargs: Any,
     ) -> None:
         callbacks = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or [])
+        if any(isinstance(callback, LearningRateFinder) for callback in callbacks):
+            # it sets one attribute of the task, where rates belong to groups and to a schedule
+            raise ValueError(
+                "trainer.callbacks: LearningRateFinder sets one learning rate for all, which a run with groups and "
+                "schedules does not have; `seg doctor run --only rate --config …` finds one, to be set as "
+                "model.optimizer.init_args.lr"
+            )
         if max_time is not None and not any(isinstance(callback, Timer) for callback in callbacks):
             callbacks.append(TrainingTimer(max_time))
             kwargs["max_epochs"] = kwargs.get("max_epochs") or -1

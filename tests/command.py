@@ -47,7 +47,7 @@ def run(*arguments: str | Path) -> None:
     main([str(argument) for argument in arguments], default="fit")
 
 
-def process(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess:
+def process(*arguments: str | Path, timeout: float = 300, **environment: str) -> subprocess.CompletedProcess:
     """Run `python train.py …` in a process of its own and return what it printed."""
     return subprocess.run(
         [sys.executable, str(REPOSITORY / "train.py"), *map(str, arguments)],
@@ -55,7 +55,7 @@ def process(*arguments: str | Path, **environment: str) -> subprocess.CompletedP
         text=True,
         # W&B's process of the tests that ran in this one before is none of a user's
         env={**{name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}, **environment},
-        timeout=300,
+        timeout=timeout,
     )
 
 

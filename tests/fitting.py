@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning import LightningDataModule
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Callback, Checkpoint
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -85,8 +85,9 @@ def fit(made: Any, data: Data | None = None, ckpt_path: Any = None, callbacks: t
     """Fit a task; returns what was recorded, and the trainer."""
     steps = Steps()
     trainer = Trainer(
-        accelerator="cpu", precision="32", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, num_sanity_val_steps=0, callbacks=[steps, *callbacks], **settings,
+        accelerator="cpu", precision="32", logger=False, enable_progress_bar=False, enable_model_summary=False,
+        enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
+        num_sanity_val_steps=0, callbacks=[steps, *callbacks], **settings,
     )  # fmt: skip
     trainer.fit(made, datamodule=data or Data(), ckpt_path=ckpt_path)
     return steps, trainer

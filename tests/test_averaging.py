@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from seg.averaging import EMA
+from seg.guard import Guard
 from tests.command import assert_same_weights, run, weights, write_config
 from tests.fitting import Data, Steps, built, fit
 
@@ -26,6 +27,23 @@ def test_the_average_is_that_of_its_formula_and_what_training_ends_with(ramp):
         expected = decay * expected + (1 - decay) * weight
     assert torch.allclose(made.net.head.weight.double(), expected, atol=1e-6)
     assert torch.equal(made.pixels.mean.flatten(), torch.tensor([120.0, 110.0, 100.0]))
+
+
+def test_a_step_that_the_guard_leaves_out_does_not_move_the_average():
+    class Bad(Steps):
+        def on_train_batch_start(self, trainer, module, batch, batch_idx):
+            if trainer.global_step == 3:
+                batch["image"] = batch["image"].float()
+                batch["image"][0] = 3e38
+
+    made, kept = built(), Weights()
+    fit(made, callbacks=(kept, Guard(), Bad(), EMA(0.8, ramp=False)), max_epochs=1)
+    expected = kept.kept[0]
+    for step, weight in enumerate(kept.kept[1:], start=2):
+        if step != 4:
+            expected = 0.8 * expected + 0.2 * weight
+    assert torch.equal(kept.kept[3], kept.kept[2])
+    assert torch.allclose(made.net.head.weight.double(), expected, atol=1e-6)
 
 
 def test_norms_measured_anew_are_those_of_the_average_on_training_images():

@@ -59,6 +59,26 @@ def test_a_damaged_last_checkpoint_is_said_and_the_one_before_taken(workplace, s
     assert "damaged" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("how", ["truncated", "gone"])
+def test_a_job_that_is_started_again_goes_on_from_the_one_before_a_damaged_checkpoint(
+    workplace, shapes, capsys, monkeypatch, how
+):
+    for name, value in {"JOB_ID": "12", "JOB_NAME": "train", "NTASKS": "1", "RESTART_COUNT": "0"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    config = write_config(workplace / "tiny.yaml", shapes)
+    run("--config", config)
+    if how == "gone":
+        (CHECKPOINTS / "last.ckpt").unlink()
+    else:
+        damage(CHECKPOINTS / "last.ckpt", how)
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    capsys.readouterr()
+    run("--config", config)
+    assert f"going on from the one before, {CHECKPOINTS}/last-previous.ckpt" in capsys.readouterr().out
+    assert torch.load(CHECKPOINTS / "last.ckpt", weights_only=True)["global_step"] == 6
+    assert not list(Path("runs/tiny").glob("version_1"))
+
+
 def test_a_full_disk_ends_with_one_message_and_leaves_whole_checkpoints(workplace, shapes):
     config = write_config(workplace / "tiny.yaml", shapes, max_epochs=3)
     limit = "{class_path: tests.faults.SmallFiles, init_args: {step: 5, size: 20000}}"

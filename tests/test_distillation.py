@@ -37,16 +37,6 @@ def test_the_divergence_is_that_of_softened_probabilities_over_valid_pixels(mixe
     assert loss.item() == pytest.approx(0.75 * 2 + 0.25 * 9 * expected, rel=1e-5)
 
 
-def test_flooding_turns_the_gradient_round_below_its_level_in_training_alone():
-    batch = {"image": torch.zeros(1, 3, 8, 8), "mask": torch.zeros(1, 8, 8, dtype=torch.uint8)}
-    logits = torch.zeros(1, 3, 8, 8)
-    for flood, expected in ((0.5, np.log(3)), (2.0, 4 - np.log(3))):
-        assert task(Shown(logits), flood=flood).shared_step(batch, "train")[0].item() == pytest.approx(expected)
-        assert task(Shown(logits), flood=flood).shared_step(batch, "val")[0].item() == pytest.approx(np.log(3))
-    with pytest.raises(ValueError, match="flood: -1"):
-        task(flood=-1)
-
-
 def test_a_student_learns_from_a_checkpoint_that_never_enters_its_own(workplace, shapes, capsys):
     config = write_config(workplace / "tiny.yaml", shapes, max_epochs=1)
     run("--config", config)

@@ -1,4 +1,6 @@
 import errno
+import os
+from pathlib import Path
 
 import pytest
 
@@ -34,7 +36,31 @@ def test_a_full_or_read_only_disk_is_told_wherever_it_is_met(number):
     told = message_for_user(OSError(number, "no room", "curves.png"))
     assert told is not None
     assert "cannot write curves.png: no room" in told
-    assert message_for_user(OSError(errno.EPERM, "other", "curves.png")) is None
+    assert message_for_user(OSError(errno.EIO, "other", "curves.png")) is None
+
+
+def test_a_file_that_this_user_may_not_touch_is_named_wherever_it_is_met():
+    told = message_for_user(OSError(errno.EACCES, "Permission denied", "runs/a/version_0/metrics.csv"))
+    assert told is not None
+    assert told.startswith("runs/a/version_0/metrics.csv: Permission denied; ")
+    assert "--trainer.default_root_dir" in told
+
+
+def test_a_run_folder_that_may_not_be_written_is_told_before_a_resumed_run_begins(
+    workplace, shapes, capsys, monkeypatch
+):
+    config = write_config(workplace / "tiny.yaml", shapes, max_epochs=1)
+    run("--config", config)
+    before = {path: path.stat().st_mtime_ns for path in workplace.rglob("*")}
+    may = os.access  # what root is told of a folder that is only marked read-only
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "checkpoints" and may(path, mode))
+    with pytest.raises(SystemExit) as stopped:
+        run("--config", config, "--ckpt_path", "last", "--trainer.max_epochs", "2")
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert "error: runs/tiny/version_0: a resumed run goes on in its folder, which this user may not write" in error
+    assert "Traceback" not in error
+    assert {path: path.stat().st_mtime_ns for path in workplace.rglob("*")} == before
 
 
 def test_other_errors_keep_their_traceback():

@@ -1,15 +1,19 @@
 import csv
+import resource
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from pytorch_lightning.callbacks import Callback
 
 from seg.guard import Guard, flattened, restore
 from seg.spikes import Spikes
 from tests.command import assert_same_weights, run, weights, write_config
+from tests.fitting import BATCHES, Data, built, fit
 
 NET = {"net": {"class_path": "seg.models.UNet", "init_args": {"width": 4, "depth": 2, "dropout": 0.2}}}
+SGD = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.05}}
 
 
 def poison(steps: list[int], **settings: str) -> str:
@@ -115,6 +119,44 @@ def test_a_jump_of_the_loss_is_a_spike_once_and_scatter_is_not():
     assert spikes.observe(2.1) is None
     assert spikes.observe(0.5) is None
     assert spikes.observe(1.5) is not None
+
+
+def test_the_losses_that_spikes_are_told_from_are_the_means_of_the_accumulated_batches():
+    class Logged(Callback):
+        losses: list = []  # noqa: RUF012
+
+        def on_train_batch_end(self, trainer, task, outputs, batch, batch_idx):
+            if (batch_idx + 1) % 4 == 0 or batch_idx == BATCHES - 1:
+                self.losses.append(float(trainer.callback_metrics["train/loss"]))
+
+    data, guard = Data(), Guard()
+    for index, sample in enumerate(data.samples):  # the first batch has few valid pixels, those behind it many
+        sample["mask"][: max(0, 7 - index)] = 255
+    fit(built(), data, callbacks=(guard, Logged()), max_epochs=2, accumulate_grad_batches=4)
+    assert len(Logged.losses) == 4
+    assert list(guard.spikes.losses) == pytest.approx(Logged.losses, rel=1e-5)
+
+
+def test_a_failure_that_cannot_be_kept_on_a_full_disk_is_said_and_training_goes_on(
+    workplace, shapes, capsys, monkeypatch
+):
+    config = write_config(workplace / "tiny.yaml", shapes, model={"optimizer": SGD}, precision="32")
+    write, (soft, hard) = Guard.write, resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def without_room(*arguments):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (120_000, hard))  # enough for the weights, not for a batch
+        try:
+            return write(*arguments)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    monkeypatch.setattr(Guard, "write", without_room)
+    run("--config", config, "--trainer.callbacks", f"[{poison([2])}]")
+    printed = capsys.readouterr().out
+    assert "step 2: its batch could not be kept: " in printed
+    assert "File too large" in printed
+    assert "test mIoU" in printed
+    assert kept(Path("runs/tiny/version_0")) == ["step_2.ckpt"]
 
 
 def test_the_first_losses_and_falling_ones_are_no_spikes():

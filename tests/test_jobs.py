@@ -199,13 +199,14 @@ def test_a_job_that_is_started_again_goes_on_in_its_own_folder(workplace, capsys
     again = job._replace(restarts=1)
     assert first != other
     # nothing was saved yet: the same folder, from the beginning
-    assert runs.asked_for(None, root, "tiny", again) is None
+    assert runs.started_again(root, "tiny", again) is None
     assert runs.run_folder(None, root, "tiny", again) == first
     (first / "checkpoints").mkdir()
-    (first / "checkpoints/last.ckpt").touch()
-    assert runs.asked_for("pretrained.ckpt", root, "tiny", again) == str(first / "checkpoints/last.ckpt")
-    assert "going on from" in capsys.readouterr().out
-    assert runs.asked_for("pretrained.ckpt", root, "tiny", job) == "pretrained.ckpt"
+    for name in ("last-previous.ckpt", "last.ckpt"):  # the one before is enough
+        (first / "checkpoints" / name).touch()
+        assert runs.started_again(root, "tiny", again) == str(first / "checkpoints/last.ckpt")
+        assert "going on from" in capsys.readouterr().out
+    assert runs.started_again(root, "tiny", job) is None
     assert runs.run_folder(None, root, "tiny", job._replace(identity="slurm 14", restarts=3)) not in (first, other)
 
 

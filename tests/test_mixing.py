@@ -179,8 +179,8 @@ def test_mixup_blends_raw_pixels_and_adds_both_losses_in_the_same_shares():
     terms = {"ce": CrossEntropy(class_weights=weights), "dice": Dice()}
     built = task(MixUp(alpha=1.0), Sum(terms, {"dice": 0.5}))
     plain = batch(3, 9, 11, 4)
-    seed = (torch.initial_seed(), 0, 6, 0)
-    mixed = built.mixing(plain, np.random.default_rng(seed))
+    seed = (torch.initial_seed(), 0, 6)
+    mixed = built.mixing(plain, np.random.default_rng((*seed, 1)), np.random.default_rng(seed))
     share, other = mixed["share"], mixed["other_mask"].numpy()
     assert 0 < share < 1
     order = [next(i for i in range(3) if np.array_equal(other[n], plain["mask"][i].numpy())) for n in range(3)]
@@ -211,7 +211,7 @@ def test_what_is_drawn_depends_on_seed_epoch_batch_and_process_and_evaluation_is
     class Spy(CutMix):
         seen: list = []  # noqa: RUF012
 
-        def __call__(self, batch, random):
+        def __call__(self, batch, random, common):
             self.seen.append(random.random())
             return batch
 
@@ -227,6 +227,26 @@ def test_what_is_drawn_depends_on_seed_epoch_batch_and_process_and_evaluation_is
         monkeypatch.setattr(SegmentationTask, name, 1)
         built.training_step(batch(2, 6, 6), 3)
     assert len({*Spy.seen}) == 4
+
+
+def test_processes_mix_the_same_batches_each_with_partners_and_shares_of_its_own(monkeypatch):
+    class Spy(MixUp):
+        drawn: dict = {}  # noqa: RUF012
+
+        def mix(self, images, masks, random):
+            mixed = super().mix(images, masks, random)
+            self.drawn[(SegmentationTask.global_rank, self.step)] = mixed["share"]
+            return mixed
+
+    built = task(Spy(p=0.5), CrossEntropy())
+    for rank in (0, 1):
+        monkeypatch.setattr(SegmentationTask, "global_rank", rank)
+        for built.mixing.step in range(30):
+            built.training_step(batch(2, 6, 6), built.mixing.step)
+    one, other = ({step: share for (at, step), share in Spy.drawn.items() if at == rank} for rank in (0, 1))
+    assert one.keys() == other.keys()
+    assert 5 < len(one) < 25
+    assert all(one[step] != other[step] for step in one)
 
 
 @pytest.mark.parametrize("mixing", [*pasting, MixUp()], ids=lambda mixing: type(mixing).__name__)

@@ -9,6 +9,7 @@ from seg import pixel_mean
 from seg.losses import CrossEntropy, Dice, Focal, Sum
 from seg.mixing import MixUp
 from seg.pixel_mean import StepMean, over_processes
+from tests.test_distillation import with_teacher
 from tests.test_task import Shown, task
 
 MEANS = [CrossEntropy(), CrossEntropy([0.2, 1.0, 3.0]), CrossEntropy(label_smoothing=0.1), Focal(alpha=[0.2, 1.0, 3.0])]
@@ -94,9 +95,11 @@ class Logits(nn.Module):
         return images * self.factor, [2 * images * self.factor.flip(0)]
 
 
-def accumulated(loss: nn.Module, batches: list, mixing: MixUp | None = None, of: int = 0) -> tuple[torch.Tensor, float]:
+def accumulated(
+    loss: nn.Module, batches: list, mixing: MixUp | None = None, of: int = 0, flood: float = 0.0
+) -> tuple[torch.Tensor, float]:
     """Return the gradient and the logged loss of an optimiser step of several batches, as Lightning makes one."""
-    built = task(Logits(), loss=loss, channels_last=False, mixing=mixing)
+    built = task(Logits(), loss=loss, channels_last=False, mixing=mixing, flood=flood)
     built.pixels = nn.Identity()
     logged = {}
     built.log = lambda name, value, **options: logged.update({name: float(value)})
@@ -144,6 +147,55 @@ def test_batches_of_losses_that_are_no_mean_over_pixels_weigh_the_same(loss):
     each = [accumulated(loss, [one])[0] for one in batches]
     gradient, _ = accumulated(loss, batches)
     torch.testing.assert_close(gradient, (each[0] + each[1]) / 2, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_flooding_turns_the_gradient_of_a_step_round_where_its_mean_loss_is_below_the_level(number):
+    batches = [batch(2, 0.9, 1), batch(2, 0.1, 2)][:number]
+    each = [accumulated(CrossEntropy(), [one])[1] for one in batches]
+    gradient, mean = accumulated(CrossEntropy(), batches)
+    assert number == 1 or max(each) > mean + 0.01 > min(each) + 0.02  # one batch below the level, one above
+    for level, sign in ((mean - 0.01, 1), (mean + 0.01, -1), (0.0, 1)):
+        found, logged = accumulated(CrossEntropy(), batches, flood=level)
+        torch.testing.assert_close(found, sign * gradient, rtol=1e-5, atol=1e-7)
+        assert logged == pytest.approx(mean)
+    with pytest.raises(ValueError, match="flood: -1"):
+        task(flood=-1)
+
+
+def test_flooding_looks_at_the_mean_of_all_processes(other):
+    logits, target = batch(2, 0.2, 1)
+    count = (target != 255).sum()
+    signs = []
+    for loss_of_the_other in (0.0, 9.0):
+        built = task(Logits(), loss=CrossEntropy(), channels_last=False, flood=3.0, auxiliary_weight=0.0)
+        built.pixels, built.log = nn.Identity(), lambda *args, **options: None
+        built.step_mean.begin(0, 1)
+        other += [count, count, torch.tensor(loss_of_the_other)]  # of both heads, then the loss
+        built.training_step({"image": logits, "mask": target}, 0).backward()
+        before = built.net.factor.grad.clone()
+        built.on_before_optimizer_step(None)
+        signs.append(float((built.net.factor.grad / before).mean()))
+    assert signs == [-1.0, 1.0]
+    assert not other
+
+
+def test_the_divergence_from_a_teacher_is_one_mean_over_the_pixels_of_all_processes(other):
+    halves = [batch(2, 0.1, 0), batch(2, 0.8, 1)]
+    teachers = [batch(2, 0, seed)[0] for seed in (2, 3)]
+
+    def divergence(logits: torch.Tensor, target: torch.Tensor, taught: torch.Tensor) -> torch.Tensor:
+        made = with_teacher(taught, temperature=2.0, weight=0.5)
+        return made.add(torch.zeros(()), logits, {"image": torch.zeros(len(taught), 3, 6, 7), "mask": target}, 255)[1]
+
+    expected = divergence(*(torch.cat(parts) for parts in zip(*halves, strict=True)), torch.cat(teachers))
+    counts = [(target != 255).sum() for _, target in halves]
+    found = []
+    for half, taught, beyond in zip(halves, teachers, reversed(counts), strict=True):
+        other.append(beyond)
+        with over_processes():
+            found.append(divergence(*half, taught))
+    assert torch.stack(found).mean().item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_one_batch_a_step_is_left_as_it_is():

@@ -105,6 +105,16 @@ def test_accumulated_batches_have_the_gradients_of_one_batch_of_all_pixels(workp
     assert_same_training(one, four, processes=1)
 
 
+@pytest.mark.slow
+def test_two_processes_of_which_some_batches_are_blends_do_not_wait_for_each_other(workplace, shapes):
+    mixing = {"class_path": "seg.mixing.MixUp", "init_args": {"p": 0.5}}
+    options = {"data": {"batch_size": 2}, "devices": 2, "max_epochs": 4, "precision": "32"}
+    config = write_config(workplace / "tiny.yaml", shapes, model={"mixing": mixing}, **options)
+    result = process("--config", config, timeout=100)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert len(logged(workplace, "train/loss")) == 12
+
+
 def test_two_processes_fetch_once_make_one_folder_and_one_wandb_run(workplace):
     folder, asked = workplace / "served", []
     tree = write_voc(workplace / "tree/VOCdevkit/VOC2012", {"train": 4, "val": 2}, [(40, 40)])

@@ -1,12 +1,16 @@
 import csv
+from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from pytorch_lightning.callbacks import Callback
 
 from seg.replay import replay
 from seg.stopping import LastCheckpoint
 from tests.command import REPOSITORY, assert_same_weights, process, run, weights, write_config
+from tests.fitting import built, fit
 
 PRESS = "{{class_path: tests.faults.Signal, init_args: {{step: {}, number: {}}}}}"
 DROPOUT = {"net": {"class_path": "seg.models.UNet", "init_args": {"width": 4, "depth": 2, "dropout": 0.2}}}
@@ -109,6 +113,44 @@ def test_a_run_goes_on_without_wandb_when_that_dies(workplace, shapes, monkeypat
     assert Path("killed").exists()
     assert done.returncode == 0, done.stderr
     assert "test mIoU" in done.stdout
+
+
+def test_steps_that_are_due_are_saved_on_several_gpus_too_where_time_and_signals_wait(monkeypatch):
+    monkeypatch.setattr("seg.stopping.strongest", lambda trainer, wish: wish)
+    strategy = SimpleNamespace(root_device=torch.device("cuda"))
+    steps = range(1, 22)
+
+    def saved(**settings) -> list[int]:
+        stopping = LastCheckpoint(**settings)
+        stopping.saved_at -= 3600
+        trainers = (SimpleNamespace(world_size=2, strategy=strategy, global_step=step) for step in steps)
+        return [step for step, trainer in zip(steps, trainers, strict=True) if stopping.wishes(trainer)]
+
+    assert saved(every_minutes=None, every_n_steps=7) == [7, 14, 21]
+    assert saved(every_minutes=1.0) == [10, 20]
+    assert saved(every_minutes=1.0, every_n_steps=7) == [7, 10, 14, 20, 21]
+
+
+def test_no_checkpoint_is_written_in_front_of_a_validation_that_comes_by_the_clock():
+    class Order(LastCheckpoint):
+        seen: list = []  # noqa: RUF012
+
+        def save(self, trainer):
+            self.seen.append(("saved", trainer.global_step))
+
+    class Validated(Callback):
+        def on_validation_end(self, trainer, task):
+            Order.seen.append(("validated", trainer.global_step))
+
+    fit(built(), callbacks=(Order(every_n_steps=2), Validated()), max_steps=5, val_check_interval=timedelta(0))
+    assert Order.seen[:6] == [
+        ("validated", 1),
+        ("validated", 2),
+        ("saved", 2),
+        ("validated", 3),
+        ("validated", 4),
+        ("saved", 4),
+    ]
 
 
 @pytest.mark.parametrize("settings", [{"every_minutes": 0}, {"every_n_steps": -1}])

@@ -4,9 +4,11 @@ import argparse
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -126,24 +128,33 @@ def plan(settings: list[str], folds: int, checkpoint: str) -> dict[str, object]:
 
 
 def place(parent: Path, wanted: dict[str, object], new: bool) -> Path:
-    """Return the folder of the newest cross-validation of the same plan, or the next free one."""
-    from seg.files import replacing
+    """Return the folder of the newest cross-validation of the same plan, or the next free one.
 
-    numbers = sorted(int(path.name[9:]) for path in parent.glob("crossval_*") if path.name[9:].isdigit())
-    for number in reversed(numbers):
-        folder = parent / f"crossval_{number}"
+    A folder appears with its plan in it: of machines that begin at the same time one makes it, the others find it.
+    """
+    while True:
+        numbers = sorted(int(path.name[9:]) for path in parent.glob("crossval_*") if path.name[9:].isdigit())
+        for number in reversed(numbers):
+            folder = parent / f"crossval_{number}"
+            try:
+                held = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                continue  # another's folder, or one that never began
+            if held == wanted and not new:
+                print(f"going on in {folder} (start over with --new)")
+                return folder
+        folder = parent / f"crossval_{max(numbers, default=-1) + 1}"
+        temporary = parent / f".crossval.{uuid.uuid4().hex}.tmp"
+        temporary.mkdir(parents=True)
+        (temporary / PLAN).write_text(json.dumps(wanted, indent=1), encoding="utf-8")
         try:
-            held = json.loads((folder / PLAN).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue  # another's folder, or one that never began
-        if held == wanted and not new:
-            print(f"going on in {folder} (start over with --new)")
+            temporary.rename(folder)
             return folder
-    folder = parent / f"crossval_{max(numbers, default=-1) + 1}"
-    folder.mkdir(parents=True)
-    with replacing(folder / PLAN) as temporary:
-        temporary.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
-    return folder
+        except OSError:
+            if not folder.exists():
+                raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def train(part: Path, checkpoint: str, arguments: list[str], group: str) -> None:

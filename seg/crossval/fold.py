@@ -10,6 +10,7 @@ from typing import Any
 
 from seg import runs
 from seg.callbacks import run_loggers
+from seg.checkpoints import resumable
 from seg.cli import SegCLI
 from seg.errors import quiet, told
 from seg.files import replacing
@@ -74,11 +75,18 @@ class FoldCLI(SegCLI):
 
 
 def unfinished(folder: Path) -> Path | None:
-    """Return the `last.ckpt` from which a fold that was stopped goes on, if it got as far as one."""
+    """Return the `last.ckpt` from which a fold that was stopped goes on, if it got as far as one; else the one before.
+
+    Raises:
+        ValueError: all that it has are damaged.
+
+    """
     try:
-        return runs.last_checkpoint(folder.parent, folder.name)
+        return resumable(runs.last_checkpoint(folder.parent, folder.name), fall_back=True)
     except FileNotFoundError:
         return None
+    except ValueError as error:
+        raise ValueError(f"{folder}: none of its checkpoints is whole; start over with --new") from error
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
 """`seg crossval`: each image is validated once, figures are checked by numpy, and it goes on where it was stopped."""
 
+import contextlib
 import csv
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +17,10 @@ import pytest
 import torch
 import yaml
 
-from seg.crossval.command import crossvalidate, main
-from seg.crossval.fold import SCORES
+from seg.crossval.command import crossvalidate, main, place
+from seg.crossval.fold import SCORES, FoldCLI, unfinished
 from seg.crossval.summary import mean_and_deviation, summarise, table, write
-from tests.command import REPOSITORY, write_config
+from tests.command import REPOSITORY, run, write_config
 
 
 def fold_scores(folder: Path, names: list[str], matrix: np.ndarray, background: bool = True) -> Path:
@@ -167,6 +170,72 @@ def test_stopped_in_a_fold_it_goes_on_and_ends_with_the_weights_of_the_unstopped
         )
         assert all(torch.equal(one[name], other[name]) for name in one)
         assert (parts[0] / SCORES).read_text() == (parts[1] / SCORES).read_text()
+
+
+def test_a_fold_with_averaged_weights_has_the_scores_of_the_checkpoint_that_is_named(workplace, shapes, capsys):
+    fast = {"optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.03}}}
+    average = {"class_path": "seg.averaging.EMA", "init_args": {"decay": 0.5}}
+    options = {"max_epochs": 6, "check_val_every_n_epoch": 4, "callbacks": [average], "enable_progress_bar": False}
+    config = write_config(workplace / "tiny.yaml", shapes, model=fast, **options)
+    part = workplace / "fold_1"
+    part.mkdir()
+    FoldCLI(part, "best", ["fit", "--config", str(config), "--data.init_args.fold=[1,2]"])
+    held = json.loads((part / SCORES).read_text())
+    best, last = (part / "version_0/checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
+    steps = [torch.load(path, weights_only=True)["global_step"] for path in (best, last)]
+    assert steps[0] < steps[1]  # or both hold the same weights, and the test could not fail
+    capsys.readouterr()
+    run("validate", "--ckpt_path", best, "--trainer.callbacks", "null")
+    found = np.array(held["confusion"])
+    union = found.sum(0) + found.sum(1) - np.diag(found)
+    miou = (np.diag(found)[union > 0] / union[union > 0]).mean()
+    assert f"val mIoU {miou:.4f}" in capsys.readouterr().out
+
+
+def test_a_fold_that_was_validated_does_not_say_otherwise_where_its_last_checkpoint_is_scored(
+    workplace, shapes, capsys
+):
+    config = write_config(workplace / "tiny.yaml", shapes, max_epochs=1, enable_progress_bar=False)
+    (workplace / "fold_1").mkdir()
+    FoldCLI(workplace / "fold_1", "last", ["fit", "--config", str(config), "--data.init_args.fold=[1,2]"])
+    printed = capsys.readouterr().out
+    assert "checkpoint: fold_1/version_0/checkpoints/last.ckpt" in printed.replace(f"{workplace}/", "")
+    assert "no validation took place" not in printed
+
+
+def test_a_stopped_fold_goes_on_from_the_one_before_a_damaged_checkpoint_or_says_how_to_start_over(tmp_path, capsys):
+    folder = tmp_path / "fold_1" / "version_0" / "checkpoints"
+    folder.mkdir(parents=True)
+    assert unfinished(tmp_path / "fold_1") is None
+    (folder / "last.ckpt").write_bytes(b"damaged")
+    torch.save({}, folder / "last-previous.ckpt")
+    assert unfinished(tmp_path / "fold_1") == folder / "last-previous.ckpt"
+    assert "going on from the one before" in capsys.readouterr().out
+    (folder / "last-previous.ckpt").write_bytes(b"damaged")
+    with pytest.raises(ValueError, match=r"fold_1: none of its checkpoints is whole; start over with --new"):
+        unfinished(tmp_path / "fold_1")
+
+
+def test_machines_that_begin_at_the_same_time_share_one_folder(tmp_path, monkeypatch):
+    wanted = {"folds": 3}
+    (tmp_path / "crossval_0").mkdir(parents=True)  # another's
+    barrier = threading.Barrier(4)
+    real = Path.rename
+
+    def together(path, target):
+        with contextlib.suppress(threading.BrokenBarrierError):
+            barrier.wait(10)
+        barrier.abort()  # those who look again go alone
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "rename", together)
+    with ThreadPoolExecutor(4) as pool:
+        folders = [pool.submit(place, tmp_path, wanted, False) for _ in range(4)]
+    assert {folder.result() for folder in folders} == {tmp_path / "crossval_1"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["crossval_0", "crossval_1"]
+    monkeypatch.undo()
+    assert place(tmp_path, wanted, new=True) == tmp_path / "crossval_2"
+    assert place(tmp_path, {"folds": 4}, new=False) == tmp_path / "crossval_3"
 
 
 def test_a_fold_that_fails_ends_the_command_with_its_status(workplace, shapes, capfd):
