@@ -1,7 +1,7 @@
 """Measure the memory of `seg predict` on one huge picture: the peak of the whole command, for each kind of output.
 
-The picture is drawn here, of the bands and type that the checkpoint takes. Each kind is saved by a process of its own;
-what a tiny picture needs is taken off before the peak is divided by the pixels.
+The picture is drawn here, of the bands and type that the checkpoint takes, and cut into tiles. Each kind is saved by a
+process of its own; what a picture of four tiles needs is taken off before the peak is divided by the pixels.
 
     python benchmarks/huge.py best.ckpt --side 20000
     python benchmarks/huge.py best.ckpt --side 3000 --save masks labelme --options=--tta=flips
@@ -22,6 +22,7 @@ from seg.loading import load
 from seg.predict.kinds import KINDS
 from seg.predict.tables import TABLES
 
+SMALL = 768  # pixels a side of the picture that is compared with
 BLOCK = 128  # pixels a side of one colour, so that there are regions to outline
 CASES = {name: ["--save", name] for name in [*KINDS, *TABLES] if name != "cityscapes"} | {
     "tidied": ["--save", "areas", "--smallest-region", "9"],
@@ -40,15 +41,16 @@ def main():
     options = parser.parse_args()
 
     network = load(options.checkpoint, "cpu").network
+    tiles = [] if network.resize else ["--tile", "512"]  # as memory would have it where a picture is huge
     print(f"{options.side}×{options.side} pixels, {len(network.mean)} bands of {network.image_kind[1]}")
     print(f"{'':<14}{'peak MiB':>9}{'bytes a pixel':>15}{'s':>8}")
     with tempfile.TemporaryDirectory(dir=".") as folder:
-        pictures = [drawn(Path(folder), side, network) for side in (256, options.side)]
+        pictures = [drawn(Path(folder), side, network) for side in (SMALL, options.side)]
         for name in options.save:
-            command = [*CASES[name], "--device", options.device, *options.options.split()]
+            command = [*CASES[name], "--device", options.device, *tiles, *options.options.split()]
             start = time.perf_counter()
             least, peak = (measured(options.checkpoint, picture, Path(folder), command) for picture in pictures)
-            pixel = (peak - least) / options.side**2
+            pixel = (peak - least) / (options.side**2 - SMALL**2)
             print(f"{name:<14}{peak / 2**20:>9.0f}{pixel:>15.1f}{time.perf_counter() - start:>8.0f}", flush=True)
 
 

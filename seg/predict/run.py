@@ -109,7 +109,9 @@ def predict_files(
     )
     if "cityscapes" in save:
         refuse_other_classes(checkpoint, predictor.network.class_names)
-    needing = [f"--save {kind}" for kind in save if kind == "ranking" or (kind in KINDS and KINDS[kind].needs - {"visible"})]
+    needing = [
+        f"--save {kind}" for kind in save if kind == "ranking" or (kind in KINDS and KINDS[kind].needs - {"visible"})
+    ]
     needing += ["--smallest-region"] * (smallest_region > 1)
     if needing and not predictor.has_probabilities:
         raise ValueError(f"{needing[0]}: {checkpoint}: {NO_PROBABILITIES}")

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from seg.infer import Network
 
-PIXELS = 1 << 22
+PIXELS = 1 << 20
 """Pixels of large images that are drawn and counted at a time."""
 
 
