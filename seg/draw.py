@@ -39,13 +39,14 @@ HIT, FALSE_ALARM, MISS = (64, 160, 255), (255, 176, 0), (220, 38, 127)
 """Colours of a class's true positives, false positives and false negatives, apart for colour-blind eyes."""
 
 
-def rgb(image: np.ndarray) -> np.ndarray:
+def rgb(image: np.ndarray, limits: tuple[float, float] | None = None) -> np.ndarray:
     """Return any image as uint8 RGB (H, W, 3).
 
     Args:
         image: (H, W), (H, W, 1) grey, (H, W, 2) drawn from its first channel, or (H, W, 3 or more) of which the first
             three channels are shown. uint8 keeps its values; bool and all others are stretched from their smallest to
             their largest finite value.
+        limits: the smallest and the largest value, where the image is a part of one.
 
     """
     assert image.ndim in (2, 3), f"expected an image (H, W) or (H, W, N), got {image.shape}"
@@ -54,8 +55,10 @@ def rgb(image: np.ndarray) -> np.ndarray:
     image = image[:, :, :3] if image.shape[2] >= 3 else np.repeat(image[:, :, :1], 3, axis=2)
     if image.dtype != np.uint8:
         values = image.astype(np.float64)
-        finite = values[np.isfinite(values)]
-        low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
+        if limits is None:
+            finite = values[np.isfinite(values)]
+            limits = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
+        low, high = limits
         scaled = np.nan_to_num((values - low) / max(high - low, 1e-12), nan=0.0, posinf=1.0, neginf=0.0)
         image = (scaled * 255 + 0.5).astype(np.uint8)
     return np.ascontiguousarray(image)

@@ -1,5 +1,7 @@
 """What a checkpoint of this project holds beside Lightning's own entries, and how other projects' are told."""
 
+import pickle
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -25,14 +27,44 @@ def checked_entry(checkpoint: dict[str, Any]) -> dict[str, Any]:
         ValueError: a checkpoint of another project, or of a later format.
 
     """
-    held: dict[str, Any] | None = checkpoint.get("seg")
-    if held is None:
+    held: Any = checkpoint.get("seg")
+    if not isinstance(held, dict) or not isinstance(held.get("format"), int):
         raise ValueError("the checkpoint was not written by seg (it has no 'seg' entry); give a best.ckpt of a run")
     if held["format"] > FORMAT:
         raise ValueError(
             f"the checkpoint has format {held['format']}, this version of seg reads up to {FORMAT}; update seg"
         )
     return held
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return what a checkpoint of this project holds; no code in it is run.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: no checkpoint of this project, a damaged one, or one of a later format.
+
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such checkpoint")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # readers of pickles and archives fail in every way on bytes that are neither
+        pickled = isinstance(error, pickle.UnpicklingError)
+        text = (str(error) or type(error).__name__).partition("\n")[0][:200]
+        reason = (
+            "it does not consist of weights and plain values alone, and anything else is not read, for it could run "
+            "code"
+        )
+        raise ValueError(f"{path} is not a checkpoint of seg, or is damaged: {reason if pickled else text}") from error
+    try:
+        checked_entry(checkpoint if isinstance(checkpoint, dict) else {})
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    for name in ("state_dict", "hyper_parameters"):
+        if not isinstance(checkpoint.get(name), dict):
+            raise ValueError(f"{path} is not a checkpoint of seg, or is damaged: it holds no {name}")
+    return dict(checkpoint)
 
 
 def restore_generators(generators: dict[str, Tensor]) -> None:

@@ -1,16 +1,14 @@
 """Fine-tuning: beginning with the weights of another run, and holding the encoder still for a while."""
 
-import pickle
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from seg.entry import checked_entry
+from seg.entry import read_checkpoint
 from seg.models.parts import encoder_layers, required_encoder
 from seg.models.weights import adapt_channels
 
@@ -36,7 +34,7 @@ def start_from(net: nn.Module, path: str, channels: int) -> str:
     checkpoint = _read(path)
     states: dict[str, Tensor] = checkpoint["state_dict"]
     held = {name.removeprefix("net."): value for name, value in states.items() if name.startswith("net.")}
-    before = len(checkpoint.get("hyper_parameters", {}).get("mean") or [])
+    before = len(checkpoint["hyper_parameters"].get("mean") or [])
     own = net.state_dict()
     taken: dict[str, Tensor] = {}
     adapted, left = [], []
@@ -63,18 +61,13 @@ def start_from(net: nn.Module, path: str, channels: int) -> str:
 
 
 def _read(path: str) -> dict[str, Any]:
-    """Return a checkpoint of this project."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"model.init_from: there is no file {path}; give a best.ckpt of a run")
+    """Return a checkpoint of this project; what is wrong with it is told of the setting that names it."""
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError, OSError, ValueError, KeyError) as error:
-        raise ValueError(f"model.init_from: {path} is no checkpoint, or a damaged one; give another") from error
-    try:
-        checked_entry(checkpoint if isinstance(checkpoint, dict) else {})
+        return read_checkpoint(Path(path))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"model.init_from: there is no file {path}; give a best.ckpt of a run") from error
     except ValueError as error:
-        raise ValueError(f"model.init_from: {path}: {error}") from error
-    return dict(checkpoint)
+        raise ValueError(f"model.init_from: {error}") from error
 
 
 def _is_first(value: Tensor, own: Tensor, before: int, channels: int) -> bool:

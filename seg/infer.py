@@ -79,7 +79,8 @@ class Predictor:
         margin: pixels at a tile's inner edges that do not count, see `seg.tiles.Tiling`.
         batch_size: tiles that the network sees at once; 1 on CPUs and 8 on GPUs where not given.
         whole: never cut an image into tiles. Where neither this nor `tile` is given, images are cut that would need
-            more than half of the memory that is free.
+            more than half of the memory that is free; their (height, width) are in `too_large` from then on, and all
+            others of these are cut too.
         flips: average the views of mirror images, see `seg.tta.Averaged`.
         scales: average the views of these sizes.
 
@@ -101,6 +102,11 @@ class Predictor:
     ) -> None:
         if whole and tile is not None:
             raise ValueError(f"--whole and --tile {tile} are two answers to one question; give one of them")
+        if network.resize and tile is not None:
+            raise ValueError(
+                f"--tile {tile}: the network was trained on images resized to {network.resize[0]}×{network.resize[1]} "
+                "(height × width) and sees every image so, as a whole; leave the option out"
+            )
         self.network = network
         self.device = network.device
         batch_size = batch_size or (1 if self.device.type == "cpu" else 8)
@@ -113,6 +119,8 @@ class Predictor:
         if self.averages and not self.has_probabilities:
             raise ValueError(f"--tta, --scales: {NO_PROBABILITIES}")
         self.scores = averaged if self.averages else self.logits
+        self.largest_view = max(1.0, *averaged.scales) ** 2
+        self.too_large: set[tuple[int, int]] = set()
         channels, dtype = network.image_kind
         self.pixels = Pixels(
             channels,  # type: ignore[arg-type]
@@ -213,6 +221,7 @@ class Predictor:
             except torch.OutOfMemoryError:
                 if self.cut is False:
                     raise
+                self.too_large.add(size)
             else:
                 yield Band(0, scores)
                 return
@@ -224,16 +233,18 @@ class Predictor:
         """Tell whether an image of this height and width is shown to the network as a whole."""
         if self.cut is not None:
             return not self.cut
-        return max(size) <= self.tiling.size or size[0] * size[1] * BYTES_A_PIXEL <= free_memory(self.device) / 2
+        if max(size) <= self.tiling.size:
+            return True
+        needed = size[0] * size[1] * BYTES_A_PIXEL * self.largest_view
+        if size not in self.too_large and needed <= free_memory(self.device) / 2:
+            return True
+        self.too_large.add(size)
+        return False
 
     def logits(self, images: Tensor) -> Tensor:
         """Return logits (B, C, H, W) of images (B, N, H, W) of raw pixel values on the device, of any size."""
         height, width = images.shape[-2:]
-        below, right = max(0, SMALLEST_SIZE - height), max(0, SMALLEST_SIZE - width)
-        if below or right:
-            padded = F.pad(images.float(), (0, right, 0, below), mode="replicate")
-            return self.network(padded.to(images.dtype))[..., :height, :width]
-        return self.network(images)
+        return self.network(padded(images))[..., :height, :width]
 
     def probabilities(self, scores: Tensor) -> Tensor:
         """Return the probabilities float32 (C, h, W) of an answer's scores.
@@ -252,6 +263,14 @@ class Predictor:
         if not contiguous.flags.writeable:
             contiguous = contiguous.copy()  # torch warns of what it could write to, though it never does
         return torch.from_numpy(contiguous).permute(2, 0, 1)
+
+
+def padded(images: Tensor) -> Tensor:
+    """Return images (B, N, H, W) with what lies at their edges repeated, up to the size that networks need."""
+    below, right = (max(0, SMALLEST_SIZE - side) for side in images.shape[-2:])
+    if not below and not right:
+        return images
+    return F.pad(images.float(), (0, right, 0, below), mode="replicate").to(images.dtype)
 
 
 def enlarged(scores: Tensor, size: tuple[int, int]) -> Iterator[Band]:
@@ -275,7 +294,9 @@ def enlarged(scores: Tensor, size: tuple[int, int]) -> Iterator[Band]:
 def free_memory(device: torch.device) -> float:
     """Return the bytes that can be had on a device; infinity where nobody tells."""
     if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0])
+        # what torch keeps of earlier images is free, too: how an image is shown must not depend on those before
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return float(torch.cuda.mem_get_info(device)[0] + kept)
     if device.type != "cpu":
         return math.inf
     free = free_bytes()

@@ -1,5 +1,7 @@
 """From a file to what predicts with it: a run's checkpoint, or what `seg export` made of one."""
 
+import pydoc
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,11 +82,10 @@ def load_task(checkpoint: Path, device: str | torch.device = "auto") -> "Segment
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is not a checkpoint of `seg`.
+        ValueError: the file is not a checkpoint of `seg`, or of a network whose class is not to be had here.
 
     """
-    import pickle
-
+    from seg.entry import read_checkpoint
     from seg.task import SegmentationTask
 
     if not checkpoint.is_file():
@@ -94,14 +95,32 @@ def load_task(checkpoint: Path, device: str | torch.device = "auto") -> "Segment
         task: SegmentationTask = SegmentationTask.load_from_checkpoint(
             checkpoint, map_location="cpu", weights_only=True
         )
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{checkpoint} is not a checkpoint of seg, or is damaged: it does not consist of weights and plain values "
-            "alone, and anything else is not read, for it could run code"
-        ) from error
-    except (KeyError, EOFError, RuntimeError, AttributeError, TypeError) as error:
-        raise ValueError(f"{checkpoint} is not a checkpoint of seg, or is damaged: {error}") from error
+    except Exception as error:  # of torch's reader, of the parser that builds the network, of the network itself
+        held = read_checkpoint(checkpoint)  # says what is wrong with the file, if anything is
+        if missing := list(missing_classes(held["hyper_parameters"])):
+            raise ValueError(
+                f"{checkpoint} needs {', '.join(missing)}, which cannot be imported here; make it importable: install "
+                "its package, or name the folder that it lies in by PYTHONPATH"
+            ) from error
+        raise ValueError(f"{checkpoint} cannot be built by this version of seg, or is damaged: {error}") from error
     return task.eval().to(place)
+
+
+def missing_classes(settings: Any) -> Iterator[str]:
+    """Yield the class paths in a checkpoint's settings that lead to nothing here."""
+    if isinstance(settings, list):
+        for value in settings:
+            yield from missing_classes(value)
+    elif isinstance(settings, dict):
+        path = settings.get("class_path")
+        if isinstance(path, str):
+            try:
+                found = pydoc.locate(path)
+            except pydoc.ErrorDuringImport:
+                found = None
+            if found is None:
+                yield path
+        yield from missing_classes(list(settings.values()))
 
 
 def found_device(device: str | torch.device) -> torch.device:

@@ -149,8 +149,6 @@ def replay(path: Path, device: str = "auto", precision: str | None = None) -> Tr
 
 def read(path: Path) -> dict[str, Any]:
     """Return what a failure's file holds, see `replay`."""
-    import pickle
-
     import torch
 
     from seg.guard import FORMAT
@@ -159,7 +157,7 @@ def read(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{path}: there is no such file; a run names it when a step fails")
     try:
         held = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
+    except Exception as error:  # readers of pickles and archives fail in every way on bytes that are neither
         raise ValueError(f"{path} is damaged, or was not written by a run of seg; give a step_<n>.pt") from error
     if not isinstance(held, dict) or "batch_indices" not in held:
         raise ValueError(f"{path} holds no failed step; give a file such as RUN/failures/step_123.pt")

@@ -37,7 +37,7 @@ def test_files_that_cannot_be_begun_with_are_named_with_the_cure(tmp_path):
     (tmp_path / "text.ckpt").write_text("no checkpoint")
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
     path = checkpoint(tmp_path / "tiny.ckpt", Tiny())
-    for name, message in (("text", "no checkpoint, or a damaged one"), ("other", "not written by seg")):
+    for name, message in (("text", "not a checkpoint of seg, or is damaged"), ("other", "not written by seg")):
         with pytest.raises(ValueError, match=message):
             start_from(UNet(3, width=4, depth=2), str(tmp_path / f"{name}.ckpt"), 3)
     with pytest.raises(ValueError, match=r"nothing of .* fits UNet"):

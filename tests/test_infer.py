@@ -117,8 +117,42 @@ def test_when_the_memory_of_a_device_does_not_do_the_image_is_cut():
         Predictor(Small(), whole=True).labels(image)
 
 
+def test_an_image_that_was_cut_once_is_cut_again_and_noted(monkeypatch):
+    free = [1e6, 1e12]
+    monkeypatch.setattr("seg.infer.free_memory", lambda device: free.pop(0))
+    network = Colours()
+    predictor = Predictor(network)
+    for _ in range(2):
+        predictor.labels(picture(520, 600))
+    assert (520, 600) not in network.sizes
+    assert predictor.too_large == {(520, 600)}
+
+
+def test_views_of_other_scales_count_when_images_are_cut(monkeypatch):
+    monkeypatch.setattr("seg.infer.free_memory", lambda device: 3 * 4096 * 600 * 600)
+    for scales, cut in (((1.0,), False), ((0.5,), False), ((0.5, 1.25), True), ((2.0,), True)):
+        predictor = Predictor(Colours(), scales=scales)
+        assert predictor.whole((600, 600)) != cut
+        assert predictor.whole((512, 512))
+
+
+def test_tiles_are_refused_where_every_image_is_resized():
+    network = Colours(resize=[32, 40])
+    with pytest.raises(ValueError, match=r"--tile 64: the network was trained on images resized to 32×40"):
+        Predictor(network, tile=64)
+    Predictor(network, whole=True).labels(picture())
+
+
 def test_free_memory_is_told():
     assert free_memory(torch.device("cpu")) > 1e6
+
+
+def test_what_torch_keeps_of_earlier_images_on_a_gpu_is_free(monkeypatch):
+    for kept in (0, 7e9):  # the same GPU before and after an image: its driver knows nothing of what torch would reuse
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, kept=kept: (int(9e9 - kept), int(10e9)))
+        monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device, kept=kept: int(1e9 + kept))
+        monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: int(1e9))
+        assert free_memory(torch.device("cuda", 0)) == 9e9
 
 
 def test_threads_that_ask_at_once_are_told_what_one_is_told(checkpoint):

@@ -99,7 +99,7 @@ def test_a_step_that_a_teacher_had_a_part_in_is_replayed_with_it(workplace, shap
     assert any(place.name == "train/loss/distillation" for place in trace.places)
 
 
-@pytest.mark.parametrize("content", [b"", b"garbage", None])
+@pytest.mark.parametrize("content", [b"", b"garbage", b"0ext of something", None])
 def test_a_file_that_is_no_failure_is_refused_with_one_message(workplace, capsys, content):
     path = workplace / "step_1.pt"
     if content is None:

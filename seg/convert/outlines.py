@@ -1,6 +1,6 @@
 """Masks to polygons whose redrawing gives the mask again, holes and touching classes included."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ LEAST_IOU = 0.99
 """What every class of a mask keeps when its polygons are redrawn, whatever the tolerance."""
 
 _FINEST = 0.2  # pixels; outlines on the pixel grid that are simplified by less hardly lose a point
+_AT_ONCE = 1 << 22  # pixels whose numbers are held in memory at a time
 
 
 class Outline(NamedTuple):
@@ -48,7 +49,7 @@ def mask_to_shapes(mask: np.ndarray, names: Sequence[str], tolerance: float = 1.
     """
     check_tolerance(tolerance)
     labels = {value: str(name) for value, name in enumerate(names)} | {255: IGNORED}
-    if unnamed := [str(value) for value in np.unique(mask) if int(value) not in labels]:
+    if unnamed := [str(value) for value in np.flatnonzero(_counts(mask)) if int(value) not in labels]:
         raise ValueError(f"value {', '.join(unnamed)} has no name: {len(names)} classes are named, 0..{len(names) - 1}")
     ground = 0 if names and is_background(str(names[0])) else None
     if ground is not None:
@@ -97,28 +98,44 @@ def _trace(mask: np.ndarray, ground: int | None, crossing: bool) -> list[Outline
     from scipy.ndimage import find_objects
 
     count, regions = _regions(mask, ground, crossing)
-    boxes, outlines, filled = find_objects(regions + 1, count), list[Outline](), list[np.ndarray]()
-    for index, box in enumerate(boxes):
-        own = (regions[box] == index).view(np.uint8)
-        contours, _ = cv2.findContours(own, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        filled.append(cv2.drawContours(np.zeros_like(own), contours, 0, 1, cv2.FILLED) > 0)
+    outlines, areas, inner = list[Outline](), list[int](), list[list[int]]()
+    for index, box in enumerate(find_objects(regions, count)):
+        filled = (regions[box] == index + 1).view(np.uint8)
+        contours, _ = cv2.findContours(filled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(filled, contours, 0, 1, cv2.FILLED)
         pixels = contours[0][:, 0] + (box[1].start, box[0].start)
         outlines.append(Outline(int(mask[pixels[0, 1], pixels[0, 0]]), pixels))
+        areas.append(int(np.count_nonzero(filled)))
+        inner.append([number - 1 for number in _others(regions[box], filled, index + 1)])
 
     # A region comes after all whose filled outlines cover some of it: then its own pixels are drawn last by itself.
     order: TopologicalSorter[int] = TopologicalSorter()
-    for index in sorted(range(count), key=lambda index: -np.count_nonzero(filled[index])):
+    for index in sorted(range(count), key=lambda index: -areas[index]):
         order.add(index)
-        inside = regions[boxes[index]][filled[index]]
-        for inner in np.unique(inside[inside != index]).tolist():
-            order.add(inner, index)
-    found, covered = [], np.zeros(mask.shape, dtype=bool)
+        for number in inner[index]:
+            order.add(number, index)
+    found, covered = [], set[int]()
     for index in order.static_order():
-        x, y = outlines[index].pixels[0]
-        if outlines[index].value != ground or covered[y, x]:
+        if outlines[index].value != ground or index in covered:
             found.append(outlines[index])
-            covered[boxes[index]] |= filled[index]
+            covered.update(inner[index])
     return found
+
+
+def _others(regions: np.ndarray, filled: np.ndarray, own: int) -> list[int]:
+    """Return the numbers other than its own that lie inside the filled outline of a region."""
+    found = set[int]()
+    for rows in _bands(*regions.shape):
+        part = regions[rows]
+        found.update(np.unique(part[(filled[rows] != 0) & (part != own)]).tolist())
+    return sorted(found)
+
+
+def _bands(height: int, width: int) -> Iterator[slice]:
+    """Yield the rows of a mask of this size, from top to bottom, some at a time: maps of numbers are never whole."""
+    rows = max(1, _AT_ONCE // width)
+    for top in range(0, height, rows):
+        yield slice(top, min(top + rows, height))
 
 
 def simplified(mask: np.ndarray, outlines: Sequence[Outline], tolerance: float) -> list[tuple[Outline, np.ndarray]]:
@@ -127,20 +144,23 @@ def simplified(mask: np.ndarray, outlines: Sequence[Outline], tolerance: float) 
     Where a class loses more than `LEAST_IOU` allows, the tolerance of its outlines, and of those drawn over it, goes
     down by steps until it does not.
     """
-    values = np.array([0] + [outline.value for outline in outlines])
+    values = np.array([0] + [outline.value for outline in outlines], np.uint8)
     tolerances = np.full(len(values), float(tolerance))
     points = [_fewer(outline.pixels, tolerance) for outline in outlines]
-    truth = np.bincount(mask.ravel(), minlength=256)
     while tolerance:
-        last = drawn(mask.shape, points)
-        redrawn = values[last].astype(np.uint8)
-        same = np.bincount(mask[redrawn == mask], minlength=256)
-        either = truth + np.bincount(redrawn.ravel(), minlength=256) - same
+        same, either = np.zeros(256, np.int64), np.zeros(256, np.int64)
+        for rows, last in drawn(mask.shape, points):
+            truth, redrawn = mask[rows], values[last]
+            agreed = np.bincount(truth[redrawn == truth], minlength=256)
+            same += agreed
+            either += np.bincount(truth.ravel(), minlength=256) + np.bincount(redrawn.ravel(), minlength=256) - agreed
         poor = same < LEAST_IOU * either
         if not poor.any():
             break
         blamed = poor[values]
-        blamed[last[(redrawn != mask) & poor[mask]]] = True
+        for rows, last in drawn(mask.shape, points):
+            truth = mask[rows]
+            blamed[last[(values[last] != truth) & poor[truth]]] = True
         blamed[0] = False
         if not tolerances[blamed].any():  # what is in the way is not drawn over it, but missing beside it
             blamed[1:] = True
@@ -154,7 +174,7 @@ def simplified(mask: np.ndarray, outlines: Sequence[Outline], tolerance: float) 
 
 
 def _regions(mask: np.ndarray, ground: int | None, crossing: bool) -> tuple[int, np.ndarray]:
-    """Return the number of connected regions of one value each, and the map of their numbers from 0, int (H, W).
+    """Return the number of connected regions of one value each, and the map of their numbers from 1, (H, W).
 
     Pixels that touch at a corner belong together, unless those at the other two corners do: a line cannot cross a line.
     With `crossing` it can, the rarer value's the other's, so that thin lines stay whole. Without, outlines nest, and an
@@ -163,23 +183,61 @@ def _regions(mask: np.ndarray, ground: int | None, crossing: bool) -> tuple[int,
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    regions, count = np.zeros(mask.shape, dtype=np.int32), 0
-    for value in np.unique(mask):
-        found, numbers = cv2.connectedComponents((mask == value).view(np.uint8), connectivity=4)
-        np.copyto(regions, numbers + (count - 1), where=numbers > 0)
-        count += found - 1
-    rank = np.zeros(256, dtype=np.int64)
+    rank = np.zeros(256, dtype=np.int16)
     if crossing:
-        rank[np.argsort(-np.bincount(mask.ravel(), minlength=256), kind="stable")] = np.arange(256)
+        rank[np.argsort(-_counts(mask), kind="stable")] = np.arange(256)
         rank[[] if ground is None else [ground]] = -1
-    a, b, c, d = mask[:-1, :-1], mask[:-1, 1:], mask[1:, :-1], mask[1:, 1:]
-    falling = (a == d) & ((b != c) | (rank[a] > rank[b]))
-    rising = (b == c) & ((a != d) | (rank[b] > rank[a]))
-    one = np.concatenate([regions[:-1, :-1][falling], regions[:-1, 1:][rising]])
-    other = np.concatenate([regions[1:, 1:][falling], regions[1:, :-1][rising]])
-    links = coo_array((np.ones(len(one), dtype=bool), (one, other)), shape=(count, count))
-    count, joined = connected_components(links, directed=False)
-    return int(count), joined[regions]
+    # Runs of a value along a row are what is joined. They are numbered anew wherever they are needed, for a map of all
+    # their numbers would be the largest array here.
+    links, count = [], 0
+    for rows, runs in _runs(mask):
+        pixels = mask[rows.start : rows.start + len(runs)]
+        a, b, c, d = _corners(pixels)
+        falling = (a == d) & ((b != c) | (rank[a] > rank[b]))
+        rising = (b == c) & ((a != d) | (rank[b] > rank[a]))
+        # of two runs that lie along each other one link does: where the later one of them begins
+        along = pixels[:-1] == pixels[1:]
+        along[:, 1:] &= (a != b) | (c != d)
+        one, right, under, across = _corners(runs)
+        links += [(one[falling], across[falling]), (right[rising], under[rising]), (runs[:-1][along], runs[1:][along])]
+        count = int(runs[rows.stop - rows.start - 1, -1]) + 1
+    one, other = (np.concatenate(parts) for parts in zip(*links, strict=True))
+    joints = coo_array((np.ones(len(one), dtype=bool), (one, other)), shape=(count, count))
+    count, joined = connected_components(joints, directed=False)
+    numbers = (joined + 1).astype(np.uint16 if count < 1 << 16 else np.int32)
+    regions = np.empty(mask.shape, numbers.dtype)
+    for rows, runs in _runs(mask):
+        regions[rows] = numbers[runs[: rows.stop - rows.start]]
+    return int(count), regions
+
+
+def _runs(mask: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield some rows and the numbers of their runs of one value, int32 (h, W), and of the next row's, if there is one.
+
+    A run begins with every row, and is numbered from 0 over the whole mask.
+    """
+    first = 0
+    for rows in _bands(*mask.shape):
+        part = mask[rows.start : rows.stop + 1]
+        begins = np.ones(part.shape, bool)
+        np.not_equal(part[:, 1:], part[:, :-1], out=begins[:, 1:])
+        runs = np.cumsum(begins.ravel(), dtype=np.int32).reshape(part.shape)
+        runs += first - 1
+        yield rows, runs
+        first = int(runs[rows.stop - rows.start - 1, -1]) + 1
+
+
+def _corners(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return the upper left, upper right, lower left and lower right pixels of all squares of four."""
+    return pixels[:-1, :-1], pixels[:-1, 1:], pixels[1:, :-1], pixels[1:, 1:]
+
+
+def _counts(mask: np.ndarray) -> np.ndarray:
+    """Return how many pixels have each of the 256 values."""
+    counts = np.zeros(256, np.int64)
+    for rows in _bands(*mask.shape):
+        counts += np.bincount(mask[rows].ravel(), minlength=256)
+    return counts
 
 
 def _fewer(pixels: np.ndarray, tolerance: float) -> np.ndarray:
@@ -188,10 +246,17 @@ def _fewer(pixels: np.ndarray, tolerance: float) -> np.ndarray:
     return np.concatenate([points, np.repeat(points[:1], max(0, 3 - len(points)), axis=0)])
 
 
-def drawn(size: tuple[int, ...], polygons: Sequence[np.ndarray]) -> np.ndarray:
-    """Return which polygon, counted from 1, was drawn last at each pixel, as labelme draws: Pillow's outline + fill."""
-    canvas = Image.new("I", (size[1], size[0]))
-    draw = ImageDraw.Draw(canvas)
-    for number, points in enumerate(polygons, 1):
-        draw.polygon([(x, y) for x, y in points.tolist()], fill=number, outline=number)
-    return np.array(canvas)
+def drawn(size: tuple[int, ...], polygons: Sequence[np.ndarray]) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield which polygon, counted from 1, was drawn last at each pixel of some rows, int32 (h, W), from top to bottom.
+
+    As labelme draws: Pillow's outline and fill, which cut fractions of a pixel off.
+    """
+    height, width = size
+    corners = [np.trunc(points).astype(np.int64) for points in polygons]
+    reach = np.array([(points[:, 1].min(), points[:, 1].max()) for points in corners]).reshape(-1, 2)
+    for rows in _bands(height, width):
+        canvas = Image.new("I", (width, rows.stop - rows.start))
+        draw = ImageDraw.Draw(canvas)
+        for index in np.flatnonzero((reach[:, 0] < rows.stop) & (reach[:, 1] >= rows.start)).tolist():
+            draw.polygon((corners[index] - (0, rows.start)).ravel().tolist(), fill=index + 1, outline=index + 1)
+        yield rows, np.asarray(canvas)

@@ -22,9 +22,13 @@ def write_grey(path: str | Path, mask: np.ndarray) -> None:
         mask: uint8 (H, W).
 
     """
-    data = encode_grey(mask)
-    with replacing(path) as temporary:
-        temporary.write_bytes(data)
+    assert mask.dtype == np.uint8, mask.dtype
+    height, width = mask.shape
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        file.write(_START + _head(height, width, _GREY))
+        for squeezed in _squeezed(_parts(mask), width):
+            file.write(_chunk(b"IDAT", squeezed))
+        file.write(_chunk(b"IEND"))
 
 
 def write_color(path: str | Path, bands: Iterable[np.ndarray], height: int, width: int) -> None:
@@ -38,10 +42,15 @@ def write_color(path: str | Path, bands: Iterable[np.ndarray], height: int, widt
 
     """
     with replacing(path) as temporary, open(temporary, "wb") as file:
-        file.write(_START + _head(height, width, _COLOR))
-        for squeezed in _squeezed((band.reshape(len(band), 3 * width) for band in bands), 3 * width):
-            file.write(_chunk(b"IDAT", squeezed))
-        file.write(_chunk(b"IEND"))
+        file.writelines(color_chunks(bands, height, width))
+
+
+def color_chunks(bands: Iterable[np.ndarray], height: int, width: int) -> Iterator[bytes]:
+    """Yield the bytes of a colour PNG as they come about, see `write_color`."""
+    yield _START + _head(height, width, _COLOR)
+    for squeezed in _squeezed((band.reshape(len(band), 3 * width) for band in bands), 3 * width):
+        yield _chunk(b"IDAT", squeezed)
+    yield _chunk(b"IEND")
 
 
 def write_palette(path: str | Path, mask: np.ndarray, palette: Sequence[int]) -> None:
@@ -57,7 +66,7 @@ def write_palette(path: str | Path, mask: np.ndarray, palette: Sequence[int]) ->
     height, width = mask.shape
     with replacing(path) as temporary, open(temporary, "wb") as file:
         file.write(_START + _head(height, width, _INDEXED) + _chunk(b"PLTE", bytes(palette)))
-        for squeezed in _squeezed((mask[top : top + 1024] for top in range(0, height, 1024)), width):
+        for squeezed in _squeezed(_parts(mask), width):
             file.write(_chunk(b"IDAT", squeezed))
         file.write(_chunk(b"IEND"))
 
@@ -68,6 +77,12 @@ def encode_grey(mask: np.ndarray) -> bytes:
     height, width = mask.shape
     squeezed = b"".join(_squeezed([mask], width))
     return _START + _head(height, width, _GREY) + _chunk(b"IDAT", squeezed) + _chunk(b"IEND")
+
+
+def _parts(mask: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the rows of a mask, 1024 at a time."""
+    for top in range(0, len(mask), 1024):
+        yield mask[top : top + 1024]
 
 
 def _squeezed(pictures: Iterable[np.ndarray], length: int) -> Iterator[bytes]:

@@ -159,11 +159,12 @@ def check_settings(
     """
     from seg.export.onnx_file import need
 
-    if out.suffix not in (".onnx", ".pt2"):
+    suffix = out.suffix.lower()
+    if suffix not in (".onnx", ".pt2"):
         raise ValueError(f"--out {out}: the name must end in .onnx or, for torch.export, in .pt2")
-    if precision == "int8" and out.suffix != ".onnx":
+    if precision == "int8" and suffix != ".onnx":
         raise ValueError(f"--out {out}: --int8 is written as ONNX; give a name that ends in .onnx")
-    if precision == "bf16" and out.suffix != ".pt2":
+    if precision == "bf16" and suffix != ".pt2":
         raise ValueError(
             f"--out {out}: ONNX Runtime's CPU has no convolution in bfloat16; give --fp16, or a name that ends in .pt2"
         )
@@ -173,7 +174,7 @@ def check_settings(
         raise ValueError(f"--calibrate {calibrate}: only --int8 is calibrated")
     if calibration_images < 1:
         raise ValueError(f"--calibration-images {calibration_images}: int8 needs 1 image or more, better 64")
-    if out.suffix == ".onnx":
+    if suffix == ".onnx":
         need("onnx", "onnxscript", "onnxruntime")
     if out.is_dir():
         raise ValueError(f"--out {out}: this is a folder; give a file's name")
@@ -192,7 +193,7 @@ def write(task: "SegmentationTask", path: Path, card: "Card") -> None:
     from seg.export.program import exportable, trace, write_program
 
     program = trace(exportable(task, card), len(card.mean), card.dtype)
-    (write_onnx if path.suffix == ".onnx" else write_program)(program, path, card)
+    (write_onnx if path.suffix.lower() == ".onnx" else write_program)(program, path, card)
 
 
 def data_of(checkpoint: Path, card: "Card", root: Path | None, required: bool) -> "SegmentationData | None":
@@ -267,7 +268,9 @@ def judged(
     from seg.loading import load_task
     from seg.metrics import SegmentationMetrics
 
-    task, exported = load_task(checkpoint, device), ExportedNetwork(file, device)
+    # the file first: its runtime may have no kernels for a device that torch has, and both are measured on one
+    exported = ExportedNetwork(file, device)
+    task = load_task(checkpoint, exported.device)
 
     def original(images: "Tensor") -> "Tensor":
         return task(images.to(task.device))  # type: ignore[no-any-return]
@@ -281,10 +284,10 @@ def judged(
     times = gate.seconds((original, exported), shown)
     weights = sum(value.nbytes for value in task.net.state_dict().values())
     sizes = (weights, file.stat().st_size)
-    memories = [gate.memory(path, tuple(shown.shape), str(task.device)) for path in (checkpoint, file)]
+    memories = [gate.memory(path, tuple(shown.shape), str(exported.device)) for path in (checkpoint, file)]
     worths = [gate.Worth(*values) for values in zip(scores, sizes, times, memories, strict=True)]
     verdict = gate.Verdict(worths[0], worths[1], agreement, images, tuple(shown.shape))
-    print(f"validation split, {task.device.type}:\n{verdict.table(card.precision)}", flush=True)
+    print(f"validation split, {exported.device.type}:\n{verdict.table(card.precision)}", flush=True)
     gate.refuse_drop(verdict, limit)
     return verdict
 

@@ -7,6 +7,7 @@ import resource
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -14,27 +15,44 @@ from seg.export.runtime import ExportedNetwork
 from seg.loading import EXPORTED, load_task
 from seg.models.blocks import SMALLEST_SIZE
 
+if TYPE_CHECKING:
+    from seg.task import SegmentationTask
+
 
 def main() -> None:
-    """Print the bytes that a network, loaded and running, adds to this process at its peak."""
+    """Print the bytes that a network, loaded and running, adds at its peak to this process, or takes of its GPU."""
     path, device, shape = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
     run(path, device, [*shape[:2], SMALLEST_SIZE, SMALLEST_SIZE])  # what libraries load late is no part of the network
     gc.collect()
     with suppress(OSError, AttributeError):  # glibc alone: hand freed memory back, or it would be used again unseen
         ctypes.CDLL("libc.so.6").malloc_trim(0)
-    before = resident()
-    run(path, device, shape)
-    print(max(peak() - before, 0))
+    if on_gpu := torch.device(device).type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    before = taken(device) if on_gpu else resident()
+    network = run(path, device, shape)
+    print(max((taken(device) if on_gpu else peak()) - before, 0))
+    del network  # not before: a runtime gives a GPU's memory back as soon as nobody can run the network
 
 
-def run(path: Path, device: str, shape: list[int]) -> None:
-    """Load a checkpoint or an exported file, and run it."""
-    network = ExportedNetwork(path, device) if path.suffix in EXPORTED else load_task(path, device)
+def run(path: Path, device: str, shape: list[int]) -> "ExportedNetwork | SegmentationTask":
+    """Load a checkpoint or an exported file, run it, and return it."""
+    network = ExportedNetwork(path, device) if path.suffix.lower() in EXPORTED else load_task(path, device)
     images = torch.zeros(shape, dtype=getattr(torch, network.image_kind[1]))
     resident()  # a checkpoint is read with its optimiser, which is not needed here
     with torch.inference_mode():
         for _ in range(2):
             network(images.to(network.device))
+    return network
+
+
+def taken(device: str) -> int:
+    """Return the bytes of a GPU that torch has had at its peak, and those that anyone else has now.
+
+    ONNX Runtime takes its own, which torch does not count, and keeps it as long as it has a network.
+    """
+    free, total = torch.cuda.mem_get_info(device)
+    return torch.cuda.max_memory_reserved(device) + total - free - torch.cuda.memory_reserved(device)
 
 
 def resident() -> int:

@@ -31,7 +31,7 @@ class Worth:
         miou: mean IoU on the validation split.
         size: bytes of the weights, or of the file.
         seconds: median time of one image.
-        memory: bytes at the peak of loading and running it, beside the libraries.
+        memory: bytes at the peak of loading and running it, beside the libraries: of a GPU where it ran on one.
 
     """
 
@@ -129,7 +129,7 @@ def seconds(networks: Sequence[Network], images: Tensor, rounds: int = 9) -> lis
 
 
 def memory(path: Path, shape: tuple[int, ...], device: str) -> int:
-    """Return the bytes that a process takes at its peak for loading a file and running it, beside the libraries."""
+    """Return the bytes that a process takes at its peak for loading and running a file, see `seg.export.footprint`."""
     command = [sys.executable, "-m", "seg.export.footprint", str(path), device, json.dumps(shape)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))

@@ -38,10 +38,11 @@ class ExportedNetwork:
         self.path = Path(path)
         if not self.path.is_file():
             raise FileNotFoundError(f"{path}: there is no such file")
-        if self.path.suffix not in EXPORTED:
+        suffix = self.path.suffix.lower()
+        if suffix not in EXPORTED:
             raise ValueError(f"{path}: an exported network ends in {' or '.join(EXPORTED)}")
         self._run: Callable[[Tensor], Tensor]
-        if self.path.suffix == ".onnx":
+        if suffix == ".onnx":
             self.card, self._run, self.device = _onnx(self.path, device, providers)
         else:
             self.card, self._run, self.device = _package(self.path, device)

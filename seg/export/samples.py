@@ -15,6 +15,7 @@ from seg.data.base import SegmentationData
 from seg.data.dataset import Pairs
 from seg.data.images import resize_image
 from seg.export.card import Card
+from seg.infer import padded
 from seg.models.blocks import SMALLEST_SIZE
 from seg.predict import SUFFIXES
 
@@ -82,7 +83,7 @@ def folder_images(folder: Path, predictor: "Predictor", count: int) -> Iterator[
         image = predictor.read(paths[index])
         if (resize := predictor.network.resize) is not None:
             image = resize_image(image, (resize[0], resize[1]))
-        yield torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
+        yield padded(torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None])
 
 
 def drawn_images(card: Card, count: int) -> Iterator[Tensor]:

@@ -6,21 +6,21 @@ writes the rest in its own way: so every file that a person has saved is told fr
 
 import base64
 import hashlib
-import io
 import json
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from seg.convert.labelme_images import orientation
 from seg.convert.labelme_labels import BACKGROUND_LABEL, IGNORE_LABEL
 from seg.convert.masks import LABELME_VERSION
 from seg.convert.outlines import drawn, is_background, mask_to_shapes
+from seg.convert.png import color_chunks
 from seg.files import read_lines, replacing
 from seg.predict.kinds import Annotating, Predicted
+from seg.predict.visible import bands
 
 UNCERTAIN = "uncertain"
 """The flag of shapes and images whose mean confidence is low."""
@@ -58,11 +58,13 @@ def confidences(shapes: list[dict[str, Any]], confidence: np.ndarray) -> list[fl
         confidence: uint8 (H, W), 255 for 1.
 
     """
-    last = drawn(confidence.shape, [np.asarray(shape["points"]) for shape in shapes])
-    pixels = np.bincount(last.ravel(), minlength=len(shapes) + 1)[1:]
-    sums = np.bincount(last.ravel(), weights=confidence.ravel(), minlength=len(shapes) + 1)[1:]
+    pixels, sums = np.zeros(len(shapes) + 1, np.int64), np.zeros(len(shapes) + 1)
+    for rows, last in drawn(confidence.shape, [np.asarray(shape["points"]) for shape in shapes]):
+        pixels += np.bincount(last.ravel(), minlength=len(pixels))
+        sums += np.bincount(last.ravel(), weights=confidence[rows].ravel(), minlength=len(pixels))
     return [
-        total / (255 * count) if count else 1.0 for total, count in zip(sums.tolist(), pixels.tolist(), strict=True)
+        total / (255 * count) if count else 1.0
+        for total, count in zip(sums[1:].tolist(), pixels[1:].tolist(), strict=True)
     ]
 
 
@@ -71,9 +73,10 @@ def embedded(predicted: Predicted) -> str:
     path = predicted.path
     if path.suffix.lower() in (".jpg", ".jpeg", ".png") and orientation(path) == 1:
         return base64.b64encode(path.read_bytes()).decode("ascii")
-    upright = io.BytesIO()
-    Image.fromarray(predicted.visible).save(upright, "PNG", compress_level=1)
-    return base64.b64encode(upright.getvalue()).decode("ascii")
+    assert predicted.visible is not None
+    height, width = predicted.labels.shape
+    upright = color_chunks(map(predicted.visible.rows, bands(height, width)), height, width)
+    return base64.b64encode(b"".join(upright)).decode("ascii")
 
 
 def made_by_hand(target: Path) -> bool:

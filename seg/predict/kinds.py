@@ -9,24 +9,21 @@ from typing import NamedTuple
 import numpy as np
 
 from seg.files import replacing
-
-ROWS = 1024
-"""Rows of large images that are drawn and counted at a time."""
+from seg.predict.visible import Visible, bands
 
 
 @dataclass
 class Predicted:
     """What is known of an image when its files are written.
 
-    `image` is (H, W, N) as read; `visible` uint8 (H, W, 3), what is shown of it; `labels` uint8 (H, W); `confidence`
-    (the largest probability) and `entropy` (relative to its maximum) uint8 (H, W), 255 for 1, where some kind needs
-    them; `probabilities` float (C, H, W), or the file that holds them; `certainty` and `doubt` the means of confidence
-    and entropy over the image, not rounded.
+    `visible` is the image, where some kind shows it; `labels` uint8 (H, W); `confidence` (the largest probability) and
+    `entropy` (relative to its maximum) uint8 (H, W), 255 for 1, where some kind needs them; `probabilities` float
+    (C, H, W), or the file that holds them; `certainty` and `doubt` the means of confidence and entropy over the image,
+    not rounded.
     """
 
     path: Path
-    image: np.ndarray
-    visible: np.ndarray
+    visible: Visible | None
     labels: np.ndarray
     names: list[str]
     colors: list[list[int]]
@@ -35,6 +32,12 @@ class Predicted:
     probabilities: np.ndarray | Path | None = None
     certainty: float = 0.0
     doubt: float = 0.0
+
+    @property
+    def nbytes(self) -> int:
+        """What it holds in memory."""
+        arrays = (self.visible and self.visible.image, self.labels, self.confidence, self.entropy, self.probabilities)
+        return sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
 
 
 class Annotating(NamedTuple):
@@ -75,16 +78,16 @@ def write_overlay(target: Path, predicted: Predicted, _: Annotating) -> None:
     from seg.convert.png import write_color
 
     image, labels = predicted.visible, predicted.labels
+    assert image is not None
     height, width = labels.shape
 
-    def bands() -> Iterator[np.ndarray]:
-        for top in range(0, height, ROWS):
-            bottom = min(top + ROWS, height)
-            around = slice(max(0, top - 1), bottom + 1)  # a border is drawn on both of its sides
-            drawn = draw.overlay(image[around], labels[around], predicted.colors)
-            yield drawn[top - around.start : bottom - around.start]
+    def parts() -> Iterator[np.ndarray]:
+        for rows in bands(height, width):
+            around = slice(max(0, rows.start - 1), rows.stop + 1)  # a border is drawn on both of its sides
+            drawn = draw.overlay(image.rows(around), labels[around], predicted.colors)
+            yield drawn[rows.start - around.start : rows.stop - around.start]
 
-    write_color(target, bands(), height, width)
+    write_color(target, parts(), height, width)
 
 
 def write_ids(target: Path, predicted: Predicted, _: Annotating) -> None:
@@ -126,7 +129,7 @@ def write_labelme(target: Path, predicted: Predicted, annotating: Annotating) ->
 NOTHING: frozenset[str] = frozenset()
 KINDS: dict[str, Kind] = {
     "masks": Kind(".png", NOTHING, write_mask, "indexed PNGs in the data set's palette"),
-    "overlays": Kind(".png", NOTHING, write_overlay, "the same over the image"),
+    "overlays": Kind(".png", frozenset({"visible"}), write_overlay, "the same over the image"),
     "cityscapes": Kind(".png", NOTHING, write_ids, "grey PNGs of labelIds, named as its evaluation server expects"),
     "probabilities": Kind(
         ".npy", frozenset({"probabilities"}), write_probabilities, "float32 (classes, height, width)"

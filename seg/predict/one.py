@@ -1,5 +1,6 @@
 """One image's prediction, gathered from its rows: what the files that are written of it need, and no more."""
 
+import itertools
 import math
 import os
 from pathlib import Path
@@ -8,18 +9,20 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from seg.infer import Network, Predictor
+from seg.infer import Predictor
 from seg.predict.kinds import Predicted
+from seg.predict.visible import Visible
 
 IN_MEMORY = 1 << 28
 """Bytes of probabilities that are kept in memory; those of larger images go to a file."""
 
 
 class Wanted(NamedTuple):
-    """What is needed beside labels: maps of confidence and entropy, and all probabilities."""
+    """What is needed beside labels: maps of confidence and entropy, all probabilities, the image itself."""
 
     certainty: bool = False
     probabilities: bool = False
+    visible: bool = False
 
 
 def predicted(
@@ -32,7 +35,7 @@ def predicted(
         path: of the image.
         image: (H, W, N) as read.
         wanted: what is gathered.
-        target: a file beside which many probabilities are kept.
+        target: a file beside which many probabilities are kept; in memory where not given.
         bar: of tqdm, told how much of a large image is done.
 
     """
@@ -40,8 +43,7 @@ def predicted(
     network, classes = predictor.network, len(predictor.network.class_names)
     result = Predicted(
         path,
-        image,
-        visible(image, network),
+        Visible(image, network) if wanted.visible else None,
         np.empty((height, width), np.uint8),
         network.class_names,
         network.class_colors,
@@ -74,23 +76,11 @@ def predicted(
     return result
 
 
-def visible(image: np.ndarray, network: Network) -> np.ndarray:
-    """Return an image (H, W, N) so that it can be looked at, uint8 (H, W, 3): all but 8-bit ones are normalised."""
-    from seg import draw
-
-    if image.dtype == np.uint8:
-        return image if image.shape[2] == 3 else draw.rgb(image)
-    bands = min(3, image.shape[2]) if image.shape[2] != 2 else 1
-    mean, std = (np.asarray(values[:bands], np.float32) for values in (network.mean, network.std))
-    shown = image[:, :, :bands].astype(np.float32)
-    if network.clip:
-        lowest, highest = np.asarray(network.clip[:bands], np.float32).T
-        np.clip(shown, lowest, highest, out=shown)
-    return draw.rgb((shown - mean) / std)
-
-
 def _bytes(values: torch.Tensor) -> np.ndarray:
     return values.mul(255).round_().clamp_(0, 255).to(torch.uint8).cpu().numpy()
+
+
+_NUMBERS = itertools.count()  # images of one name may be kept beside each other
 
 
 class Store:
@@ -110,7 +100,7 @@ class Store:
             self.memory = np.empty(shape, np.float32)
             return
         target.parent.mkdir(parents=True, exist_ok=True)
-        self.path = target.with_name(f".{target.stem}.{os.getpid()}.probabilities.npy")
+        self.path = target.with_name(f".{target.stem}.{os.getpid()}.{next(_NUMBERS)}.probabilities.npy")
         self.file = open(self.path, "wb")  # noqa: SIM115 (closed by `close` and `discard`)
         head = {"descr": np.dtype(np.float32).str, "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(self.file, head)

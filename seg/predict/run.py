@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 AHEAD, BEHIND = 3, 4
 """Images that are read before they are predicted, and that wait to be written, at most."""
+IN_MEMORY = 1 << 28
+"""Bytes of images and of what was predicted of them from which on no other image is read."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -107,7 +109,9 @@ def predict_files(
     )
     if "cityscapes" in save:
         refuse_other_classes(checkpoint, predictor.network.class_names)
-    needing = [f"--save {kind}" for kind in save if kind == "ranking" or (kind in KINDS and KINDS[kind].needs)]
+    needing = [
+        f"--save {kind}" for kind in save if kind == "ranking" or (kind in KINDS and KINDS[kind].needs - {"visible"})
+    ]
     needing += ["--smallest-region"] * (smallest_region > 1)
     if needing and not predictor.has_probabilities:
         raise ValueError(f"{needing[0]}: {checkpoint}: {NO_PROBABILITIES}")
@@ -143,15 +147,25 @@ def _run(
     from tqdm import tqdm
 
     from seg.predict.one import Wanted, predicted
+    from seg.predict.room import Room
+
+    room = Room(IN_MEMORY)
+    cut: list[Path] = []
 
     def read(job: Job) -> "tuple[np.ndarray | Exception, str | None]":
+        room.wait()
         try:
-            return predictor.read(job.path), remark(job.path)
+            image = predictor.read(job.path)
+            room.take(job.path, image.nbytes)
+            return image, remark(job.path)
         except (ValueError, OSError, MemoryError) as error:
             return error, None
 
     def write(job: Job, result: "Predicted") -> dict[str, list[Row]]:
-        return finish(job, result, annotating, tidying)
+        try:
+            return finish(job, result, annotating, tidying)
+        finally:
+            room.leave(job.path)
 
     bar = tqdm(total=len(jobs), desc="predict", unit="image", disable=not sys.stderr.isatty())
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(2) as writers, bar:
@@ -179,17 +193,29 @@ def _run(
                     wanted = Wanted(
                         certainty="certainty" in needs or "ranking" in job.tables,
                         probabilities="probabilities" in needs or tidying.smallest_region > 0,
+                        visible="visible" in needs or ("labelme" in job.files and annotating.embed),
                     )
-                    result = predicted(predictor, job.path, image, wanted, next(iter(job.files.values()), None), bar)
+                    beside = next(iter(job.files.values()), made.path.with_name(job.path.name))
+                    result = predicted(predictor, job.path, image, wanted, beside, bar)
+                    room.take(job.path, result.nbytes)
+                    cut += [job.path] * (image.shape[:2] in predictor.too_large)
                 except (ValueError, OSError, MemoryError, RuntimeError) as error:
                     report.failed[job.path] = _line(job.path, error)
+                    room.leave(job.path)
                     bar.update()
                     continue
                 waiting.append((job, writers.submit(write, job, result)))
                 del image, result
                 collect(BEHIND)
         finally:
+            room.open()
             collect(0)
+    if cut:
+        listed = ", ".join(map(str, cut[:10])) + (f" and {len(cut) - 10} more" if len(cut) > 10 else "")
+        report.notes.append(
+            f"too large for the memory as a whole, and cut into tiles of {predictor.tiling.size} pixels: {listed}; "
+            "--tile cuts all of them, wherever it runs"
+        )
 
 
 def ahead(

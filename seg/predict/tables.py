@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from seg.files import replacing
-from seg.predict.kinds import ROWS, Predicted
+from seg.predict.kinds import Predicted
+from seg.predict.visible import bands
 
 Row = dict[str, Any]
 
@@ -37,7 +38,7 @@ def rows_of(kind: str, predicted: Predicted, uncertain_below: float) -> list[Row
         values: tuple[Any, ...] = (f"{predicted.certainty:.5f}", f"{predicted.doubt:.5f}", f"{uncertain / pixels:.5f}")
         return [dict(zip(TABLES[kind].columns, (str(predicted.path), *values), strict=True))]
     # some rows at a time: counting makes eight bytes of each label
-    parts = (predicted.labels[top : top + ROWS].ravel() for top in range(0, len(predicted.labels), ROWS))
+    parts = (predicted.labels[rows].ravel() for rows in bands(*predicted.labels.shape))
     counts = np.sum([np.bincount(part, minlength=len(predicted.names)) for part in parts], axis=0).tolist()
     return [
         {"image": str(predicted.path), "class": name, "pixels": int(count), "share": f"{count / pixels:.6f}"}

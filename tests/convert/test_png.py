@@ -36,7 +36,7 @@ def test_a_mask_that_cannot_be_written_leaves_the_old_file(tmp_path, monkeypatch
     def full(*arguments):
         raise OSError("disk full")
 
-    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    monkeypatch.setattr("seg.convert.png._chunk", full)
     with pytest.raises(OSError, match="disk full"):
         write_grey(path, np.zeros((2, 2), np.uint8))
     assert (read_mask(path) == 7).all()

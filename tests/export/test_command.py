@@ -10,7 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from seg.export.command import main
+import seg
+from seg.export import gate
+from seg.export.command import check_settings, data_of, judged, main
 from seg.export.runtime import ExportedNetwork
 
 
@@ -192,3 +194,28 @@ def test_help_does_not_import_torch(monkeypatch, capsys):
     assert ended.value.code == 0
     assert "--max-drop" in capsys.readouterr().out
     assert "seg.export.program" not in sys.modules
+
+
+@pytest.mark.parametrize("kind", ["cuda", "mps"])
+def test_a_file_that_its_runtime_runs_on_the_cpu_alone_is_judged_there_beside_a_gpu(
+    trained, onnx_file, monkeypatch, capsys, kind
+):
+    card, asked = ExportedNetwork(onnx_file, "cpu").card, []
+    data = data_of(trained, card, None, required=True)
+    loader = data.val_dataloader()
+    monkeypatch.setattr(data, "val_dataloader", lambda: loader)
+    monkeypatch.setattr({"cuda": torch.cuda, "mps": torch.backends.mps}[kind], "is_available", lambda: True)
+    monkeypatch.setattr(gate, "memory", lambda path, shape, device: asked.append(device) or 1)
+    verdict = judged(trained, onnx_file, data, card, "auto", 1.0)
+    assert verdict.agreement > 0.9999
+    assert asked == ["cpu", "cpu"]
+    assert "validation split, cpu" in capsys.readouterr().out
+
+
+def test_suffixes_in_capitals_are_taken_as_others_are(workplace, trained, onnx_file, capsys):
+    shutil.copy(onnx_file, "M.ONNX")
+    image = np.zeros((40, 50, 3), np.uint8)
+    np.testing.assert_array_equal(seg.load("M.ONNX", "cpu").labels(image), seg.load(onnx_file, "cpu").labels(image))
+    check_settings(Path("N.ONNX"), "int8", None, True, None, 1)
+    main([str(trained), "--out", "M.PT2"])
+    np.testing.assert_array_equal(seg.load("M.PT2", "cpu").labels(image), seg.load(onnx_file, "cpu").labels(image))

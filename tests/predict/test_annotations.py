@@ -60,7 +60,7 @@ def scene() -> np.ndarray:
 
 def annotated(image: Path, target: Path, annotating: Annotating = Annotating()) -> dict:  # noqa: B008
     predictor = Predictor(Quarters())
-    result = predicted(predictor, image, predictor.read(image), Wanted(certainty=True))
+    result = predicted(predictor, image, predictor.read(image), Wanted(certainty=True, visible=annotating.embed))
     annotations.write_annotation(target, result, annotating)
     return json.loads(target.read_text(encoding="utf-8"))
 

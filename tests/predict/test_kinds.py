@@ -11,7 +11,7 @@ from PIL import Image
 
 import seg
 from seg import draw
-from seg.predict import kinds, main, one
+from seg.predict import kinds, main, one, visible
 from tests.predict.conftest import photo
 
 
@@ -84,10 +84,11 @@ def test_an_overlay_drawn_by_rows_is_the_one_drawn_at_once(tmp_path, monkeypatch
     image = generator.integers(0, 255, (50, 40, 3), dtype=np.uint8)
     labels = np.repeat(np.repeat(generator.integers(0, 3, (10, 8), dtype=np.uint8), 5, 0), 5, 1)
     colors = [[200, 0, 0], [0, 200, 0], [0, 0, 200]]
-    predicted = kinds.Predicted(Path("x.png"), image, image, labels, ["a", "b", "c"], colors)
+    view = visible.Visible(image, None)
+    predicted = kinds.Predicted(Path("x.png"), view, labels, ["a", "b", "c"], colors)
     expected = draw.overlay(image, labels, colors)
     for count in (7, 50, 64):
-        monkeypatch.setattr(kinds, "ROWS", count)
+        monkeypatch.setattr(visible, "PIXELS", count * 40)
         kinds.write_overlay(tmp_path / "x.png", predicted, kinds.Annotating())
         np.testing.assert_array_equal(np.array(Image.open(tmp_path / "x.png")), expected)
 
