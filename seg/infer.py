@@ -109,8 +109,8 @@ class Predictor:
             )
         self.network = network
         self.device = network.device
-        batch_size = batch_size or (1 if self.device.type == "cpu" else 8)
-        self.tiling = Tiling(tile or 512, overlap, margin, batch_size).checked()
+        batch_size = (1 if self.device.type == "cpu" else 8) if batch_size is None else batch_size
+        self.tiling = Tiling(512 if tile is None else tile, overlap, margin, batch_size).checked()
         self.cut = False if whole else True if tile is not None else None
         averaged = Averaged(self.logits, flips, scales)
         self.averages = averaged.views > 1 or averaged.scales != [1.0]

@@ -12,26 +12,41 @@ _CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)  # a pixel and th
 
 
 def fill_holes(labels: np.ndarray, largest: int) -> np.ndarray:
-    """Return labels in which what lies inside one region, and touches nothing else, belongs to it.
+    """Return labels in which what one region encloses belongs to it.
+
+    A hole is all that lies within a closed line of one label: whatever labels it holds, islands of the enclosing one
+    and what these enclose in turn included. Of holes within holes the largest that may be filled counts.
 
     Args:
         labels: uint8 (H, W).
-        largest: pixels that a hole may have; it may hold several labels. One that touches the image's edge is no hole.
+        largest: pixels that a hole may have, with all that is in it. One that touches the image's edge is no hole.
 
     """
     found = []
     for value in np.unique(labels):
         # what is not of this label, connected by edges alone: a diagonal line encloses
-        _, holes, stats, _ = cv2.connectedComponentsWithStats((labels != value).view(np.uint8), connectivity=4)
+        _, others, stats, _ = cv2.connectedComponentsWithStats((labels != value).view(np.uint8), connectivity=4)
         for number, (left, top, width, height, area) in enumerate(stats.tolist()):
             inside = left > 0 and top > 0 and left + width < labels.shape[1] and top + height < labels.shape[0]
             if number and inside and area <= largest:
                 box = slice(top, top + height), slice(left, left + width)
-                found.append((area, box, holes[box] == number, value))
+                hole = others[box] == number
+                if min(width, height) > 2 and area < width * height:
+                    hole = _with_islands(hole)
+                    area = np.count_nonzero(hole)
+                if area <= largest:
+                    found.append((area, box, hole, value))
     filled = labels.copy()
-    for _, box, hole, value in sorted(found, key=lambda hole: hole[0]):  # of holes within holes the outer one counts
+    for _, box, hole, value in sorted(found, key=lambda hole: hole[0]):
         filled[box][hole] = value
     return filled
+
+
+def _with_islands(hole: np.ndarray) -> np.ndarray:
+    """Return a hole (H, W) together with all that it surrounds itself."""
+    around = np.pad(~hole, 1, constant_values=True)
+    _, outside = cv2.connectedComponents(around.view(np.uint8), connectivity=8)
+    return np.asarray(outside[1:-1, 1:-1] != outside[0, 0])
 
 
 def remove_small_regions(labels: np.ndarray, smallest: int, probabilities: np.ndarray) -> np.ndarray:

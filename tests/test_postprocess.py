@@ -74,3 +74,63 @@ def test_no_small_region_is_left_in_noise_and_nothing_new_appears():
 def test_an_image_of_one_region_stays():
     labels = np.full((3, 3), 2, np.uint8)
     np.testing.assert_array_equal(remove_small_regions(labels, 100, even(labels)), labels)
+
+
+def test_a_ring_goes_with_what_is_in_it_or_is_filled_by_itself():
+    ring = np.zeros((30, 30), np.uint8)
+    ring[9:21, 9:21] = 1  # 144 pixels, of which 100 are
+    ring[10:20, 10:20] = 0
+    np.testing.assert_array_equal(fill_holes(ring, 99), ring)
+    block = ring.copy()
+    block[10:20, 10:20] = 1
+    np.testing.assert_array_equal(fill_holes(ring, 100), block)
+    np.testing.assert_array_equal(fill_holes(ring, 143), block)
+    assert not fill_holes(ring, 144).any()
+
+
+def reached(free: np.ndarray, starts: list[tuple[int, int]], steps: list[tuple[int, int]]) -> set[tuple[int, int]]:
+    """Walk over the pixels that are free."""
+    seen, left = set(), [start for start in starts if free[start]]
+    while left:
+        row, column = place = left.pop()
+        if place not in seen:
+            seen.add(place)
+            near = [(row + down, column + right) for down, right in steps]
+            left += [(y, x) for y, x in near if 0 <= y < len(free) and 0 <= x < free.shape[1] and free[y, x]]
+    return seen
+
+
+def holes_of(labels: np.ndarray) -> list[tuple[int, int, set[tuple[int, int]]]]:
+    """Find (pixels, enclosing label, places) of every hole: what no walk from it to the edge gets round."""
+    straight = [(-1, 0), (1, 0), (0, -1), (0, 1)]
+    steps = [*straight, (-1, -1), (-1, 1), (1, -1), (1, 1)]
+    places = list(np.ndindex(labels.shape))
+    edge = [(y, x) for y, x in places if y in (0, labels.shape[0] - 1) or x in (0, labels.shape[1] - 1)]
+    found = []
+    for value in np.unique(labels).tolist():
+        for start in places:
+            other = reached(labels != value, [start], straight)
+            if other and start == min(other) and not other & set(edge):
+                free = np.array([place not in other for place in places]).reshape(labels.shape)
+                hole = set(places) - reached(free, edge, steps)
+                found.append((len(hole), value, hole))
+    return found
+
+
+def test_holes_are_those_that_walking_to_the_edge_finds_nested_ones_too():
+    generator = np.random.default_rng(0)
+    nested = 0
+    for classes in (2, 3, 4, 2, 3, 4):
+        labels = generator.choice(classes, (11, 12), p=[0.7, *[0.3 / (classes - 1)] * (classes - 1)]).astype(np.uint8)
+        for inset, value in ((1, 1), (3, classes - 1)):  # a ring, and one within it
+            ring = labels[inset : 11 - inset, inset : 12 - inset]
+            ring[[0, -1]] = ring[:, [0, -1]] = value
+        holes = holes_of(labels)
+        for largest in (1, 3, 10, 40, 60, 100):
+            expected = labels.copy()
+            for place in np.ndindex(labels.shape):
+                around = [(size, value) for size, value, hole in holes if size <= largest and place in hole]
+                nested += len(around) > 1
+                expected[place] = max(around)[1] if around else labels[place]
+            np.testing.assert_array_equal(fill_holes(labels, largest), expected)
+    assert nested > 20

@@ -157,4 +157,4 @@ def told(path: str | Path, read: Callable[[], Result]) -> Result:
     except Exception as error:  # IndexError, struct.error, zlib.error, TiffFileError, MemoryError, …
         if isinstance(error, ValueError) and str(error).startswith(str(path)):
             raise
-        raise ValueError(f"{path} " + DAMAGED.format(error=error or type(error).__name__)) from error
+        raise ValueError(f"{path} " + DAMAGED.format(error=str(error) or type(error).__name__)) from error

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from seg.data.classes import IGNORE
 from seg.data.decoding import (
@@ -16,7 +16,6 @@ from seg.data.decoding import (
     GREY,
     HUGE,
     ORIENTATION,
-    PILLOW_ERRORS,
     RGB,
     check_size,
     decode,
@@ -26,8 +25,9 @@ from seg.data.decoding import (
     plain_png_color,
     read_bytes,
     samples,
+    told,
 )
-from seg.data.rasters import as_grey, as_labels, as_rgb, is_npy, is_tiff, read_raster, read_raster_size
+from seg.data.rasters import as_grey, as_labels, as_rgb, is_npy, is_tiff, read_raster, read_raster_size, upright
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".npy")
 """Suffixes that are looked for where a list names a file without one, the likeliest first."""
@@ -70,12 +70,12 @@ def read_image(path: str | Path, channels: Channels = "rgb") -> np.ndarray:
         if decoded is not None:
             return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB, dst=decoded))
     image = _open_rgb(path, data)
-    try:
+
+    def pixels() -> np.ndarray:
         image.load()
-        upright = ImageOps.exif_transpose(image)
-        return np.array(upright if upright.mode == "RGB" else upright.convert("RGB"))
-    except PILLOW_ERRORS as error:
-        raise ValueError(f"image {path} " + DAMAGED.format(error=error)) from error
+        return _turned(image, np.array(image if image.mode == "RGB" else image.convert("RGB")))
+
+    return told(f"image {path}", pixels)
 
 
 def read_mask(path: str | Path) -> np.ndarray:
@@ -119,14 +119,14 @@ def read_mask(path: str | Path) -> np.ndarray:
             "Convert its colours to indices by the data set's palette first (seg/convert/palette.py writes such files)"
         )
 
-    try:
+    def labels() -> np.ndarray:
         image.load()
-        mask = np.array(ImageOps.exif_transpose(image), dtype=np.uint8)
+        mask = _turned(image, np.array(image, dtype=np.uint8))
         # Pillow spreads grey of 2 and 4 bits over 0..255, as a picture wants it and labels do not.
         spread = {2: 85, 4: 17}.get(data[24], 1) if image.format == "PNG" and image.mode == "L" else 1
         return mask // np.uint8(spread)
-    except PILLOW_ERRORS as error:
-        raise ValueError(f"mask {path} " + DAMAGED.format(error=error)) from error
+
+    return told(f"mask {path}", labels)
 
 
 def read_size(path: str | Path) -> Size:
@@ -146,11 +146,12 @@ def read_size(path: str | Path) -> Size:
             if image.format == "TIFF":  # Pillow turns these itself, and gives the upright size
                 return Size(height, width)
             # Asking a PNG without EXIF for it decodes the whole file, in search of a chunk behind the pixels.
-            turned = (image.format != "PNG" or "exif" in image.info) and image.getexif().get(ORIENTATION, 1) >= 5
+            known = image.format != "PNG" or "exif" in image.info
+            turned = known and image.getexif().get(ORIENTATION) in (5, 6, 7, 8)
             return Size(width, height) if turned else Size(height, width)
     except FileNotFoundError:
         raise
-    except PILLOW_ERRORS as error:
+    except Exception as error:  # damaged EXIF ends in struct.error, TypeError, …
         with open(path, "rb") as file:
             if is_tiff(file.read(4)):  # of more bands than Pillow knows
                 return Size(*read_raster_size(path))
@@ -260,6 +261,12 @@ def refuse_two_sizes(image: np.ndarray, mask: np.ndarray, image_path: str | Path
             f"its mask {mask_path} is {mask.shape[0]}×{mask.shape[1]}; draw the mask on the image as it is shown, "
             "and keep both at one size (`resize` scales both)"
         )
+
+
+def _turned(image: Image.Image, pixels: np.ndarray) -> np.ndarray:
+    """Return the pixels of an opened picture upright."""
+    # not by Pillow's exif_transpose, which writes all of the EXIF anew and stumbles over odd entries beside this one
+    return np.ascontiguousarray(upright(pixels, image.getexif().get(ORIENTATION, 1)))
 
 
 def _open_rgb(path: str | Path, data: bytes) -> Image.Image:

@@ -159,7 +159,7 @@ def _from_pillow(path: str | Path, image: Image.Image) -> np.ndarray:
     """Return the pixels of an opened picture: Pillow's modes that are bands as they are, the others as RGB."""
     _load(path, image)
     # Pillow turns TIFFs itself
-    orientation = 1 if image.format == "TIFF" else image.getexif().get(ORIENTATION, 1)
+    orientation = 1 if image.format == "TIFF" else told(path, lambda: image.getexif().get(ORIENTATION, 1))
     if image.mode not in _PILLOW_AS_THEY_ARE:
         image = image.convert("L" if image.mode in ("1", "La") else "RGB")
     pixels = np.array(image)

@@ -14,6 +14,7 @@ from seg.data.decoding import DAMAGED, check_size, told
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what is wrong with a file is said once, by our error
 _PLAIN = {1, 2}  # photometric: black is zero, RGB; palettes, CMYK and the like are left to Pillow
 _GDAL_NODATA = 42113
+_REDUCED, _MASK = 1, 4  # bits of the tag NewSubfileType
 
 
 class MissingCodecError(ValueError):
@@ -72,6 +73,23 @@ def tiff_size(path: str | Path, file: IO[bytes]) -> tuple[int, int]:
             axes, shape, page = _first_image(path, opened)
             height, width = shape[axes.index("Y")], shape[axes.index("X")]
             return (width, height) if _orientation(page) >= 5 else (height, width)
+
+    return told(path, read)
+
+
+def count_pages(path: str | Path) -> tuple[int, int]:
+    """Count a TIFF's pages without overviews and masks, and those of them that are its first image's bands.
+
+    Raises:
+        ValueError: damaged.
+
+    """
+
+    def read() -> tuple[int, int]:
+        with tifffile.TiffFile(path) as file:
+            pages = [page.aspage() for page in file.pages]
+            full = [page for page in pages if not page.subfiletype & (_REDUCED | _MASK)]
+            return len(full), len(file.series[0].pages)
 
     return told(path, read)
 

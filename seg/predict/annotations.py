@@ -19,7 +19,7 @@ from seg.convert.masks import LABELME_VERSION
 from seg.convert.outlines import drawn, is_background, mask_to_shapes
 from seg.convert.png import color_chunks
 from seg.files import read_lines, replacing
-from seg.predict.kinds import Annotating, Predicted
+from seg.predict.kinds import Annotating, ByHand, Predicted
 from seg.predict.visible import bands
 
 UNCERTAIN = "uncertain"
@@ -27,7 +27,12 @@ UNCERTAIN = "uncertain"
 
 
 def write_annotation(target: Path, predicted: Predicted, annotating: Annotating) -> None:
-    """Write the labels of an image as polygons, each with its mean confidence, whole or not at all."""
+    """Write the labels of an image as polygons, each with its mean confidence, whole or not at all.
+
+    Raises:
+        ByHand: the file that is there has been made or corrected by hand, and is not to be replaced.
+
+    """
     assert predicted.confidence is not None
     height, width = predicted.labels.shape
     shapes = mask_to_shapes(predicted.labels, predicted.names, annotating.tolerance)
@@ -48,6 +53,8 @@ def write_annotation(target: Path, predicted: Predicted, annotating: Annotating)
     document["seg"] = {"written": _digest(document)}
     with replacing(target) as temporary:
         temporary.write_text(_text(document), encoding="utf-8")
+        if not annotating.replace and made_by_hand(target):  # it may have been saved since the run began
+            raise ByHand(str(target))
 
 
 def confidences(shapes: list[dict[str, Any]], confidence: np.ndarray) -> list[float]:

@@ -25,7 +25,9 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="seg predict",
         description="Predict the class of every pixel of images, at each image's own size. What is done is left alone: "
-        "files that were made with the same settings by the same checkpoint, after the image was last changed.",
+        "files that were made with the same settings by the same checkpoint, after the image was last changed. "
+        "Images of more than 2^28 pixels (16384 x 16384) are refused unless the environment variable SEG_MAX_PIXELS "
+        "allows them: SEG_MAX_PIXELS=1000000000 seg predict ...",
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -36,9 +38,14 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         nargs="+",
         help="image files; folders, searched with their subfolders; patterns in quotes, such as 'photos/**/*.jpg'; "
-        "- for a list of files on standard input, one a line",
+        "- for a list of files on standard input, one a line. What lies in the folders of predictions is left out",
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder for the masks; others go to subfolders of it")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="folder for the masks; others go to subfolders of it. Files there that seg predict did not write stay",
+    )
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps; auto takes a GPU where there is one")
     parser.add_argument(
         "--precision", choices=("32", "bf16-mixed", "16-mixed"), help="that of the training run where not given"
@@ -67,8 +74,9 @@ def parser() -> argparse.ArgumentParser:
         "--margin",
         type=int,
         metavar="PIXELS",
-        help="pixels at the edges of tiles that do not count (3/8 of the overlap); networks of a receptive field up to "
-        "twice that do not notice tiles",
+        help="pixels along a tile's inner edges that are thrown away, for the network saw zeros beyond them where the "
+        "image goes on: 0 to half of the overlap (3/8 of it). Half of the network's receptive field (seg models tells "
+        "it) makes tiles give what the whole image gives",
     )
     large.add_argument("--batch-size", type=int, help="tiles at once (1 on a CPU, 8 on a GPU)")
 

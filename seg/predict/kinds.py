@@ -47,12 +47,18 @@ class Annotating(NamedTuple):
         tolerance: pixels that outlines may move.
         uncertain_below: mean confidence below which a shape, or the image, is flagged.
         embed: put the image into the file.
+        replace: also what a hand has made or corrected.
 
     """
 
     tolerance: float = 1.0
     uncertain_below: float = 0.7
     embed: bool = False
+    replace: bool = False
+
+
+class ByHand(Exception):
+    """A labelme file stays as it is, since a hand has made or corrected it."""
 
 
 class Kind(NamedTuple):

@@ -26,6 +26,7 @@ class Report:
 
     done: list[Path] = field(default_factory=list)
     by_hand: list[Path] = field(default_factory=list)
+    annotated: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     failed: dict[Path, str] = field(default_factory=dict)
     rows: dict[str, dict[str, list[Row]]] = field(default_factory=dict)
@@ -39,6 +40,8 @@ def outputs_of(inputs: list[Path], out: Path, save: Sequence[str] = ("masks", "o
     names: dict[Path, Path] = {}
     images: dict[Path, Path] = {}  # target -> the image that it is made of
     for name, path in images_in(inputs, out):
+        assert (out / name).is_relative_to(out)
+        assert ".." not in name.parent.parts  # nothing is ever written outside `out`
         if (same := names.setdefault(name, path)) != path:
             raise ValueError(_twice(same, path, out / name))
         for target in (target_of(kind, name, out, path) for kind in save if kind in KINDS):
@@ -65,19 +68,36 @@ def _twice(one: Path, other: Path, target: Path) -> str:
 def jobs_of(
     names: dict[Path, Path], out: Path, save: Sequence[str], made: Made, overwrite: bool, report: Report
 ) -> Iterator[Job]:
-    """Yield what is left to do, and note what is not; rows that are to be made again are forgotten."""
+    """Yield what is left to do, and note what is not; rows that are to be made again are forgotten.
+
+    Raises:
+        ValueError: a file is where one is to be written, and is no output of `seg predict`.
+
+    """
     from seg.predict.annotations import made_by_hand
 
+    for kind in report.rows:
+        _refuse_foreign(kind, out / f"{kind}.csv", made)
     for name, path in names.items():
         files = {kind: target_of(kind, name, out, path) for kind in KINDS if kind in save}
-        if not overwrite and "labelme" in files and made_by_hand(files["labelme"]):
+        annotation = target_of("labelme", name, out, path)
+        replaced = overwrite and "labelme" in save
+        by_hand = bool({"labelme", "ranking"} & set(save)) and not replaced and made_by_hand(annotation)
+        if by_hand and "labelme" in files:
             report.by_hand.append(files.pop("labelme"))
         if not overwrite:
             files = {kind: target for kind, target in files.items() if not made.is_done(kind, target, path)}
+        for kind, target in files.items():
+            if kind != "labelme":  # whose files tell themselves
+                _refuse_foreign(kind, target, made)
+        if by_hand and "ranking" in report.rows:  # which is for images that are left to annotate
+            report.annotated.append(path)
+            made.forget_rows("ranking", path)
         tables = [
             kind
             for kind, rows in report.rows.items()
             if overwrite or str(path) not in rows or not made.has_rows(kind, path)
+            if kind != "ranking" or not by_hand
         ]
         for kind in tables:
             made.forget_rows(kind, path)
@@ -86,6 +106,13 @@ def jobs_of(
             yield Job(path, files, tables, modified)
         else:
             report.done.append(path)
+
+
+def _refuse_foreign(kind: str, target: Path, made: Made) -> None:
+    if target.is_file() and not made.wrote(kind, target):
+        raise ValueError(
+            f"{target} is there, and seg predict has not written it; give another --out folder, or move the file away"
+        )
 
 
 def labels_folder(names: dict[Path, Path], out: Path) -> Path:

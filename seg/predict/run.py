@@ -1,13 +1,16 @@
 """Predicting many files: read ahead, predicted, and written behind, so that the network hardly ever waits."""
 
+import os
 import sys
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from seg.predict.kinds import KINDS, Annotating, folder_of, refuse_other_classes
+from seg.predict.kinds import KINDS, Annotating, ByHand, folder_of, refuse_other_classes
 from seg.predict.plan import Job, Report, jobs_of, labels_folder, outputs_of
 from seg.predict.state import Made
 from seg.predict.tables import TABLES, Row, read_table, rows_of, write_table
@@ -22,6 +25,9 @@ AHEAD, BEHIND = 3, 4
 """Images that are read before they are predicted, and that wait to be written, at most."""
 IN_MEMORY = 1 << 28
 """Bytes of images and of what was predicted of them from which on no other image is read."""
+
+EXPECTED = (ValueError, OSError, RuntimeError)
+"""Errors whose text is enough; of all others the kind is told too."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -76,12 +82,14 @@ def predict_files(
         tolerance: pixels that labelme's outlines may move.
         uncertain_below: mean confidence below which labelme's shapes and images are flagged.
         embed: put images into labelme's files.
-        overwrite: make again what is done, also labelme files that were made or corrected by hand.
+        overwrite: make again what is done, also labelme files that were made or corrected by hand. Whatever else is no
+            output of `seg predict` is never replaced.
 
     Raises:
         FileNotFoundError: the checkpoint or an input does not exist, or there is no image in the inputs.
-        ValueError: two images would be written to the same file, the checkpoint is not one of `seg`, what is to be
-            saved does not go with its classes, or a setting that cannot be.
+        ValueError: two images would be written to the same file, or one to a file that this did not write, the
+            checkpoint is not one of `seg`, what is to be saved does not go with its classes, or a setting that cannot
+            be.
 
     """
     if min(smallest_region, fill_holes) < 0:
@@ -115,10 +123,10 @@ def predict_files(
     needing += ["--smallest-region"] * (smallest_region > 1)
     if needing and not predictor.has_probabilities:
         raise ValueError(f"{needing[0]}: {checkpoint}: {NO_PROBABILITIES}")
-    annotating, tidying = Annotating(tolerance, uncertain_below, embed), Tidying(smallest_region, fill_holes)
+    annotating, tidying = Annotating(tolerance, uncertain_below, embed, overwrite), Tidying(smallest_region, fill_holes)
     common = [str(checkpoint.resolve()), checkpoint.stat().st_mtime_ns, str(precision)]
     common += [tile, overlap, margin, whole, tta, list(scales), list(tidying)]
-    own = {"labelme": list(annotating), "ranking": [uncertain_below]}
+    own = {"labelme": [tolerance, uncertain_below, embed], "ranking": [uncertain_below]}
     made = Made(out, {kind: [*common, own.get(kind)] for kind in save})
     report = Report(rows={kind: read_table(out / f"{kind}.csv") for kind in TABLES if kind in save})
     jobs = list(jobs_of(names, out, save, made, overwrite, report))
@@ -157,13 +165,15 @@ def _run(
         try:
             image = predictor.read(job.path)
             room.take(job.path, image.nbytes)
-            return image, remark(job.path)
-        except (ValueError, OSError, MemoryError) as error:
+        except Exception as error:  # whatever a library makes of one bad file, the rest goes on
             return error, None
+        with suppress(Exception):  # of a file that is damaged behind the picture that was read
+            return image, remark(job.path, predictor.pixels.channels)
+        return image, None
 
     def write(job: Job, result: "Predicted") -> dict[str, list[Row]]:
         try:
-            return finish(job, result, annotating, tidying)
+            return finish(job, result, annotating, tidying, report.by_hand)
         finally:
             room.leave(job.path)
 
@@ -178,8 +188,8 @@ def _run(
                     for kind, rows in future.result().items():
                         report.rows[kind][str(job.path)] = rows
                         made.add_rows(kind, job.path, job.modified)
-                except (ValueError, OSError, MemoryError) as error:
-                    report.failed[job.path] = _line(job.path, error)
+                except Exception as error:
+                    _failed(report, job.path, error)
                 bar.update()
 
         try:
@@ -199,8 +209,8 @@ def _run(
                     result = predicted(predictor, job.path, image, wanted, beside, bar)
                     room.take(job.path, result.nbytes)
                     cut += [job.path] * (image.shape[:2] in predictor.too_large)
-                except (ValueError, OSError, MemoryError, RuntimeError) as error:
-                    report.failed[job.path] = _line(job.path, error)
+                except Exception as error:
+                    _failed(report, job.path, error)
                     room.leave(job.path)
                     bar.update()
                     continue
@@ -233,8 +243,10 @@ def ahead(
         yield ready, future.result()
 
 
-def finish(job: Job, result: "Predicted", annotating: Annotating, tidying: Tidying) -> dict[str, list[Row]]:
-    """Tidy the labels, write the files of an image and return its rows of the tables."""
+def finish(
+    job: Job, result: "Predicted", annotating: Annotating, tidying: Tidying, by_hand: list[Path]
+) -> dict[str, list[Row]]:
+    """Tidy the labels, write the files of an image and return its rows of the tables; note what stays by hand."""
     import numpy as np
 
     from seg.postprocess import fill_holes, remove_small_regions
@@ -247,15 +259,24 @@ def finish(job: Job, result: "Predicted", annotating: Annotating, tidying: Tidyi
             probabilities = np.load(kept, mmap_mode="r") if kept else np.asarray(result.probabilities)
             result.labels = remove_small_regions(result.labels, tidying.smallest_region, probabilities)
         for kind, target in job.files.items():
-            KINDS[kind].write(target, result, annotating)
+            try:
+                KINDS[kind].write(target, result, annotating)
+            except ByHand:
+                by_hand.append(target)
         return {kind: rows_of(kind, result, annotating.uncertain_below) for kind in job.tables}
     finally:
         if kept:
             kept.unlink(missing_ok=True)
 
 
-def remark(path: Path) -> str | None:
-    """Return what a user should know of an image that was read all the same."""
+def remark(path: Path, channels: str = "rgb") -> str | None:
+    """Return what a user should know of an image that was read all the same, with these channels."""
+    if path.suffix.lower() in (".tif", ".tiff"):
+        from seg.data.tiff import count_pages
+
+        pages, bands = count_pages(path)
+        left = pages > (1 if channels == "rgb" else bands)
+        return f"{path} has {pages} pages; the first picture was predicted" if left else None
     if path.suffix.lower() not in (".gif", ".webp", ".png", ".apng"):
         return None
     from PIL import Image
@@ -265,9 +286,14 @@ def remark(path: Path) -> str | None:
     return f"{path} is animated; the first of its {frames} pictures was predicted" if frames > 1 else None
 
 
-def _line(path: Path, error: Exception) -> str:
-    text = str(error) or type(error).__name__
-    return text if str(path) in text else f"{path}: {text}"
+def _failed(report: Report, path: Path, error: Exception) -> None:
+    """Note what went wrong with an image; SEG_TRACEBACK=1 shows where."""
+    if os.environ.get("SEG_TRACEBACK"):
+        traceback.print_exception(error)
+    text, kind = str(error), type(error).__name__
+    if not isinstance(error, EXPECTED) or not text:
+        text = f"{kind}: {text}" if text else kind
+    report.failed[path] = text if str(path) in text else f"{path}: {text}"
 
 
 def _write_tables(out: Path, made: Made, report: Report) -> None:
@@ -285,6 +311,8 @@ def _tell(report: Report, number: int, places: list[str]) -> None:
             f"{len(report.by_hand)} labelme files were made or corrected by hand, and stay "
             f"({report.by_hand[0]}{', …' if len(report.by_hand) > 1 else ''}); --overwrite replaces them"
         )
+    if report.annotated:
+        print(f"{len(report.annotated)} images are annotated by hand, and left out of the ranking")
     for note in report.notes:
         print(f"note: {note}")
     for line in report.failed.values():

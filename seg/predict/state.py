@@ -27,7 +27,8 @@ class Made:
         for kind, wanted in settings.items():
             known = json.loads(json.dumps(wanted))  # as it comes back
             if self.kinds.get(kind, {}).get("settings") != known:
-                self.kinds[kind] = {"settings": known, "since": None, "rows": {}}
+                begun = self.kinds.get(kind, {}).get("begun")
+                self.kinds[kind] = {"settings": known, "since": None, "rows": {}, "begun": begun}
 
     def start(self) -> None:
         """Note that what is written from now on is made with these settings."""
@@ -36,6 +37,7 @@ class Made:
             now = temporary.stat().st_mtime_ns  # by the clock that the files are stamped with
             for kind in self.settings:
                 self.kinds[kind]["since"] = self.kinds[kind]["since"] or now
+                self.kinds[kind]["begun"] = self.kinds[kind].get("begun") or now
             self._write(temporary)
 
     def close(self) -> None:
@@ -50,6 +52,11 @@ class Made:
             return since is not None and target.stat().st_mtime_ns >= max(since, image.stat().st_mtime_ns)
         except OSError:
             return False
+
+    def wrote(self, kind: str, target: Path) -> bool:
+        """Tell whether a file is as new as the first run that wrote this kind here, with whatever settings."""
+        begun = self.kinds[kind].get("begun")
+        return begun is not None and target.stat().st_mtime_ns >= begun
 
     def has_rows(self, kind: str, image: Path) -> bool:
         """Tell whether a table's rows are those of this version of an image."""

@@ -23,7 +23,8 @@ class Table(NamedTuple):
 TABLES = {
     "areas": Table(("image", "class", "pixels", "share"), "pixels of every class in every image"),
     "ranking": Table(
-        ("image", "mean_confidence", "mean_entropy", "uncertain_share"), "the images, least certain first, to annotate"
+        ("image", "mean_confidence", "mean_entropy", "uncertain_share"),
+        "the images, least certain first, to annotate, without those that a hand has annotated in --out",
     ),
 }
 """What can be saved in one file for all images: <name>.csv in the output folder."""

@@ -331,3 +331,28 @@ def test_bands_are_resized_each_by_itself(bands, dtype, size):
         alone = resize_image(image[..., band : band + 1], size)[..., 0]
         np.testing.assert_allclose(resized[..., band], alone, atol=1e-3 if dtype == np.float32 else 1)
     assert abs(resized.mean() - image.mean()) < 5
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_odd_entries_of_exif_do_not_keep_an_image_from_being_turned(tmp_path, suffix):
+    head = b"Exif\0\0II*\0\x08\0\0\0\x02\0"
+    orientation = b"\x12\x01\x03\0\x01\0\0\0\x06\0\0\0"
+    offset_in_words = b"\x20\x01\x02\0\x06\0\0\0\x26\0\0\0"
+    stored = np.random.default_rng(0).integers(0, 4, (20, 33), dtype=np.uint8)
+    picture = Image.fromarray(stored).convert("P" if suffix == "png" else "RGB")
+    path = tmp_path / f"a.{suffix}"
+    picture.save(path, exif=head + orientation + offset_in_words + b"\0\0\0\0maker\0", quality=95)
+    turned = np.rot90(np.array(Image.open(path).convert("RGB")), -1)
+    np.testing.assert_array_equal(read_image(path), turned)
+    assert read_image(path, "grey").shape == (33, 20, 1)
+    assert read_size(path) == (33, 20)
+    if suffix == "png":
+        np.testing.assert_array_equal(read_mask(path), np.rot90(stored, -1))
+
+
+def test_exif_that_cannot_be_read_is_told_with_the_file(tmp_path):
+    path = tmp_path / "a.png"
+    Image.new("P", (20, 30)).save(path, exif=b"Exif\0\0II*\0")
+    for read in (read_image, read_size, read_mask, partial(read_image, channels="native")):
+        with pytest.raises(ValueError, match=r"a\.png is damaged or incomplete \(unpack requires"):
+            read(path)

@@ -1,4 +1,6 @@
 import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +12,10 @@ from PIL import Image
 from seg.export.runtime import ExportedNetwork
 from seg.loading import load, load_task
 from seg.predict import main as predict
+from tests.command import REPOSITORY
 from tests.export.networks_as_files import card, written
 from tests.models.networks import NETWORKS
+from tests.predict.conftest import photo
 
 
 def images(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -171,3 +175,46 @@ def test_a_device_that_is_not_there_is_named(onnx_file, package):
             ExportedNetwork(path, "banana")
     with pytest.raises(ValueError, match="no NoSuchProvider"):
         ExportedNetwork(onnx_file, "cpu", providers=["NoSuchProvider"])
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["--tile", "64", "--batch-size", "2"], ["--tta", "flips", "--scales", "1", "1.25"]]
+)
+def test_the_command_gives_the_files_that_the_checkpoint_gives_in_fp32(trained, onnx_file, workplace, words):
+    for seed, size in enumerate([(96, 150), (33, 41)]):
+        photo(Path(f"photos/{seed}.png"), *size, seed=seed)
+    kinds = ["masks", "overlays", "probabilities", "confidence", "labelme", "areas"]
+    for name, network in (("checkpoint", trained), ("file", onnx_file)):
+        options = ["--precision", "32", "--device", "cpu", "--tolerance", "0", *words]
+        predict([str(network), "photos", "--out", name, "--save", *kinds, *options])
+    written = {path.relative_to("checkpoint") for path in Path("checkpoint").rglob("*.*")}
+    assert written == {path.relative_to("file") for path in Path("file").rglob("*.*")}
+    assert len([path for path in written if path.name[0] != "."]) == 2 * 5 + 2
+    for path in written:
+        one, other = Path("checkpoint") / path, Path("file") / path
+        if path.suffix == ".npy":
+            np.testing.assert_allclose(np.load(other), np.load(one), atol=1e-5)
+        elif path.parts[0] == "confidence":
+            assert np.abs(np.array(Image.open(one), int) - np.array(Image.open(other))).max() <= 1
+        elif path.suffix in (".png", ".csv"):
+            assert one.read_bytes() == other.read_bytes()
+        elif path.parts[0] == "labelme" and path.suffix == ".json":
+            shapes = [json.loads(held.read_text(encoding="utf-8"))["shapes"] for held in (one, other)]
+            assert [(shape["label"], shape["points"]) for shape in shapes[0]] == [
+                (shape["label"], shape["points"]) for shape in shapes[1]
+            ]
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_the_lines_of_the_documentation_predict_without_seg_what_seg_does(onnx_file, workplace, orientation):
+    text = (REPOSITORY / "docs/shipping.md").read_text(encoding="utf-8")
+    (lines,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert "seg." not in lines.replace("seg.class_names", "")
+    shutil.copy(onnx_file, "model.onnx")
+    photo(Path("photo.jpg"), 50, 70, orientation=orientation)
+    held: dict = {}
+    exec(lines, held)
+    predictor = load("model.onnx", "cpu")
+    assert held["labels"].shape == ((50, 70) if orientation == 1 else (70, 50))
+    np.testing.assert_array_equal(held["labels"], predictor.labels("photo.jpg"))
+    assert held["names"] == predictor.class_names

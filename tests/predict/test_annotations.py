@@ -12,7 +12,7 @@ from PIL import Image
 import seg
 from seg.data import Labelme
 from seg.infer import Predictor
-from seg.predict import annotations, main
+from seg.predict import annotations, main, one
 from seg.predict.kinds import Annotating
 from seg.predict.one import Wanted, predicted
 from tests.predict.conftest import photo
@@ -193,6 +193,22 @@ def test_real_photos_come_back_as_they_were_predicted(workplace, checkpoint, nam
         np.testing.assert_array_equal(found[stem], mask)
 
 
+def labelme_python() -> str:
+    python = os.environ.get("SEG_LABELME_PYTHON", sys.executable)
+    if subprocess.run([python, "-c", "import labelme.label_file"], capture_output=True).returncode:
+        pytest.skip("needs labelme (SEG_LABELME_PYTHON names a Python that has it)")
+    return python
+
+
+OPEN = """
+import sys
+from labelme.label_file import LabelFile
+from labelme.utils import img_data_to_pil
+for path in sys.argv[1:]:
+    held = LabelFile(path)
+    print(img_data_to_pil(held.imageData).size, [shape["label"] for shape in held.shapes])
+"""
+
 READ = """
 import sys
 from labelme.label_file import LabelFile
@@ -206,9 +222,7 @@ held.save(sys.argv[1], held.shapes, held.imagePath, 60, 80, otherData=held.other
 @pytest.mark.parametrize("orientation", [1, 6])
 @pytest.mark.parametrize("embed", [False, True])
 def test_labelme_opens_the_file_with_the_right_image_and_its_saving_counts_as_correction(workplace, orientation, embed):
-    python = os.environ.get("SEG_LABELME_PYTHON", sys.executable)
-    if subprocess.run([python, "-c", "import labelme.label_file"], capture_output=True).returncode:
-        pytest.skip("needs labelme (SEG_LABELME_PYTHON names a Python that has it)")
+    python = labelme_python()
     image = painted(Path("photos/x.png" if orientation == 1 else "photos/x.jpg"), scene(), orientation)
     held = annotated(image, Path("out/labelme/x.json"), Annotating(embed=embed))
     assert not annotations.made_by_hand(Path("out/labelme/x.json"))
@@ -216,3 +230,85 @@ def test_labelme_opens_the_file_with_the_right_image_and_its_saving_counts_as_co
     flags, first = held["flags"], held["shapes"][0]["flags"]
     assert read.stdout.splitlines() == [f"{len(held['shapes'])} {flags} (80, 60) {first}"], read.stderr
     assert annotations.made_by_hand(Path("out/labelme/x.json"))
+
+
+@pytest.mark.slow
+def test_the_real_photos_are_opened_by_labelme(workplace, checkpoint):
+    python = labelme_python()
+    if not SHARED.is_dir():
+        pytest.skip("needs real photos (SEG_SHARED_DATA)")
+    Path("photos").mkdir()
+    for name in ("plants", "dishes/img"):
+        for path in [path for path in sorted((SHARED / name).iterdir()) if path.suffix in (".jpg", ".jpeg")][:1]:
+            (Path("photos") / path.name).write_bytes(path.read_bytes())
+    main([str(checkpoint), "photos", "--out", "photos", "--save", "labelme", "--smallest-region", "200"])
+    written = sorted(Path("photos").glob("[!.]*.json"))
+    assert len(written) == 2
+    read = subprocess.run([python, "-c", OPEN, *map(str, written)], capture_output=True, text=True, check=False)
+    for path, line in zip(written, read.stdout.splitlines(), strict=True):
+        held = json.loads(path.read_text(encoding="utf-8"))
+        assert line == f"{(held['imageWidth'], held['imageHeight'])} {[shape['label'] for shape in held['shapes']]}"
+        assert held["shapes"]
+    assert not any(annotations.made_by_hand(path) for path in written)
+
+
+@pytest.mark.parametrize("words", [[], ["--overwrite"]])
+def test_a_correction_that_is_saved_while_the_run_goes_on_stays(workplace, checkpoint, capsys, monkeypatch, words):
+    for name in "ab":
+        photo(Path(f"photos/{name}.png"))
+    command = [str(checkpoint), "photos", "--out", "photos", "--save", "labelme"]
+    main(command)
+    texts: list[str] = []
+    asked = one.predicted
+
+    def predicted(*arguments):
+        if not texts:
+            texts.append(corrected(Path("photos/a.json")))
+        return asked(*arguments)
+
+    monkeypatch.setattr(one, "predicted", predicted)
+    capsys.readouterr()
+    main([*command, "--tolerance", "3", *words])
+    said = "1 labelme files were made or corrected by hand, and stay (photos/a.json)"
+    assert (said in capsys.readouterr().out) == (not words)
+    assert (Path("photos/a.json").read_text() == texts[0]) == (not words)
+    assert not annotations.made_by_hand(Path("photos/b.json"))
+    names = {".prediction.json", "a.json", "a.png", "b.json", "b.png", "labels.txt"}
+    assert {path.name for path in Path("photos").iterdir()} == names
+
+
+@pytest.mark.parametrize("given", ["photos", "photos/*.jpg"])
+def test_the_loop_of_predicting_into_the_photos_folder_goes_round(workplace, checkpoint, capsys, given):
+    photo(Path("photos/y.jpg"))
+    for kinds in (
+        ["labelme"],
+        ["overlays", "labelme"],
+        ["overlays", "labelme"],
+        ["confidence"],
+        ["ranking", "labelme"],
+    ):
+        main([str(checkpoint), given, "--out", "photos", "--save", *kinds])
+        assert "1 of 1 images predicted" in capsys.readouterr().out
+    found = {path.relative_to("photos").as_posix() for path in Path("photos").rglob("y.*")}
+    assert found == {"y.jpg", "y.json", "overlays/y.png", "confidence/y.png"}
+
+
+def test_the_ranking_leaves_out_what_a_hand_has_annotated(workplace, checkpoint, capsys):
+    def ranked() -> set[str]:
+        return {line.split(",")[0] for line in Path("photos/ranking.csv").read_text().splitlines()[1:]}
+
+    for seed, name in enumerate("abc"):
+        photo(Path(f"photos/{name}.jpg"), seed=seed)
+    command = [str(checkpoint), "photos", "--out", "photos", "--save"]
+    main([*command, "labelme", "ranking"])
+    assert ranked() == {"photos/a.jpg", "photos/b.jpg", "photos/c.jpg"}
+    corrected(Path("photos/b.json"))
+    for kinds in (["ranking"], ["labelme", "ranking"]):
+        capsys.readouterr()
+        main([*command, *kinds])
+        assert ranked() == {"photos/a.jpg", "photos/c.jpg"}
+        said = capsys.readouterr().out
+        assert "3 of them before" in said
+        assert "1 images are annotated by hand, and left out of the ranking" in said
+    main([*command, "labelme", "ranking", "--overwrite"])
+    assert ranked() == {"photos/a.jpg", "photos/b.jpg", "photos/c.jpg"}

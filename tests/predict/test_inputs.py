@@ -1,4 +1,5 @@
 import io
+import struct
 from pathlib import Path
 
 import cv2
@@ -7,8 +8,10 @@ import pytest
 import tifffile
 from PIL import Image
 
-from seg.predict import main
+from seg.infer import Predictor
+from seg.predict import kinds, main, one
 from seg.predict.inputs import images_in
+from seg.predict.run import remark
 from tests.predict.conftest import photo
 
 
@@ -83,3 +86,100 @@ def test_of_all_that_people_call_images_the_good_are_predicted_and_the_bad_are_n
     expected = {"good": (70, 50), "point": (1, 1), "thread": (10, 20000), "cmyk": (60, 40), "animated": (60, 40)}
     assert sizes == expected
     assert {path.stem for path in Path("out/overlays").iterdir()} == expected.keys()
+
+
+def test_an_animation_a_page_of_many_and_a_plain_tiff_are_told_apart(workplace, checkpoint, capsys):
+    generator = np.random.default_rng(0)
+    pages = generator.integers(0, 255, (3, 40, 50, 3), dtype=np.uint8)
+    Path("photos").mkdir()
+    tifffile.imwrite("photos/pages.tif", pages, photometric="rgb")
+    tifffile.imwrite("photos/plain.tif", pages[0], photometric="rgb")
+    with tifffile.TiffWriter("photos/pyramid.tif") as file:
+        file.write(pages[0], photometric="rgb", subifds=0)
+        file.write(pages[0, ::2, ::2], photometric="rgb", subfiletype=1)  # an overview is no page
+    main([str(checkpoint), "photos", "--out", "out", "--save", "masks"])
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
+    assert notes == ["note: photos/pages.tif has 3 pages; the first picture was predicted"]
+    np.testing.assert_array_equal(np.array(Image.open("out/pages.png")), np.array(Image.open("out/plain.png")))
+
+
+def test_bands_that_lie_a_page_each_are_no_pages(workplace):
+    tifffile.imwrite("bands.tif", np.zeros((4, 30, 40), np.uint16), photometric="minisblack")
+    assert remark(Path("bands.tif"), "native") is None
+    assert remark(Path("bands.tif"), "rgb") == "bands.tif has 4 pages; the first picture was predicted"
+
+
+def test_nothing_is_written_outside_the_output_folder(workplace, checkpoint, monkeypatch):
+    for name in ("photos/x.jpg", "run/y.jpg"):
+        photo(Path(name))
+    photo(Path("photos/x.png"))
+    before = Path("photos/x.png").read_bytes()
+    monkeypatch.chdir(workplace / "run")
+    monkeypatch.setattr("sys.stdin", io.StringIO("../photos/x.jpg\ny.jpg\n./../run/../photos/./z.jpg\n"))
+    with pytest.raises(SystemExit):  # there is no z
+        main([str(checkpoint), "-", "--out", "../masks", "--save", "masks"])
+    monkeypatch.chdir(workplace)
+    assert sorted(path.as_posix() for path in Path("masks").rglob("*.png")) == ["masks/photos/x.png", "masks/run/y.png"]
+    assert Path("photos/x.png").read_bytes() == before
+    assert not Path("run/y.png").exists()
+
+
+def test_a_pattern_that_leads_up_behind_its_wildcards_is_refused(workplace):
+    photo(Path("photos/a/x.jpg"))
+    photo(Path("y.jpg"))
+    assert found("photos/*/../a/x.jpg") == {"a/x": "photos/a/../a/x.jpg"}
+    with pytest.raises(ValueError, match=r"behind a wildcard leads out of photos"):
+        found("photos/*/../../y.jpg")
+
+
+@pytest.mark.parametrize(
+    ("given", "out"),
+    [(given, out) for given in ("photos", "photos/**/*.*") for out in ("photos", ".")] + [(".", "."), ("**/*.*", ".")],
+)
+def test_predictions_beside_the_images_are_not_predicted_again(workplace, given, out):
+    photos = [photo(Path(f"photos/{name}")).as_posix() for name in ("x.jpg", "in/y.png", "labelme/z.jpg")]
+    for kind in ("overlays", "cityscapes", "probabilities", "confidence", "entropy"):
+        photo(Path(out, kind, "in/w.png"))
+    assert sorted(found(given, out=out).values()) == sorted(photos)
+
+
+def test_a_folder_of_predictions_that_is_asked_for_is_predicted(workplace):
+    photo(Path("out/overlays/x.png"))
+    assert found("out/overlays") == {"x": "out/overlays/x.png"}
+    with pytest.raises(FileNotFoundError, match=r"no file fits this pattern but predictions of --out out"):
+        found("out/*/x.png")
+
+
+def test_whatever_goes_wrong_with_one_image_is_listed_and_the_rest_goes_on(workplace, checkpoint, capsys, monkeypatch):
+    names = ("exif", "read", "network", "write", "fine")
+    for seed, name in enumerate(names):
+        photo(Path(f"photos/{name}.png"), seed=seed)
+    Image.open("photos/exif.png").save("photos/exif.png", exif=b"Exif\0\0II*\0")
+
+    def failing(function, place, error):
+        def replaced(*arguments):
+            if any(place in str(getattr(argument, "path", argument)) for argument in arguments[:2]):
+                raise error
+            return function(*arguments)
+
+        return replaced
+
+    monkeypatch.setattr(Predictor, "read", failing(Predictor.read, "read.png", TypeError("not what was expected")))
+    asked = one.predicted
+    monkeypatch.setattr(one, "predicted", failing(asked, "network.png", KeyError("layer")))
+    masks = kinds.KINDS["masks"]
+    write = failing(masks.write, "write.png", struct.error("unpack requires a buffer"))
+    monkeypatch.setitem(kinds.KINDS, "masks", masks._replace(write=write))
+    with pytest.raises(SystemExit) as ended:
+        main([str(checkpoint), "photos", "--out", "out", "--save", "masks", "areas"])
+    assert ended.value.code == 1
+    captured = capsys.readouterr()
+    assert "1 of 5 images" in captured.out
+    failed = sorted(line for line in captured.err.splitlines() if line.startswith("failed: "))
+    assert "photos/exif.png is damaged or incomplete" in failed[0]
+    assert failed[1:] == [
+        "failed: photos/network.png: KeyError: 'layer'",
+        "failed: photos/read.png: TypeError: not what was expected",
+        "failed: photos/write.png: error: unpack requires a buffer",
+    ]
+    assert [path.name for path in Path("out").glob("*.png")] == ["fine.png"]

@@ -1,16 +1,19 @@
 import csv
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import seg
 from seg import draw
+from seg.postprocess import fill_holes, remove_small_regions
 from seg.predict import kinds, main, one, visible
 from tests.predict.conftest import photo
 
@@ -165,6 +168,9 @@ def test_tiles_flips_and_scales_are_options_of_the_command(workplace, checkpoint
     ("options", "message"),
     [
         (["--tile", "8"], "--tile 8"),
+        (["--tile", "0"], "--tile 0"),
+        (["--tile", "64", "--batch-size", "0"], "--batch-size 0"),
+        (["--batch-size", "0"], "--batch-size 0"),
         (["--tile", "64", "--margin", "40"], "--margin 40"),
         (["--scales", "0"], "--scales 0"),
         (["--smallest-region", "-1"], "--smallest-region"),
@@ -208,3 +214,65 @@ def test_the_output_folder_is_scored_by_its_masks_alone(workplace, checkpoint):
     kinds_saved = ["masks", "overlays", "confidence", "entropy", "probabilities", "labelme", "areas", "ranking"]
     main([str(checkpoint), "photos", "--out", "out", "--save", *kinds_saved])
     assert masks_in(Path("out"), Path("photos")) == {"x": Path("out/x.png")}
+
+
+@pytest.mark.parametrize("words", [[], ["--overwrite"]])
+@pytest.mark.parametrize("foreign", ["out/x.png", "out/overlays/x.png", "out/areas.csv"])
+def test_a_file_that_it_has_not_written_is_never_replaced(workplace, checkpoint, foreign, words, capsys):
+    photo(Path("x.jpg"))
+    photo(Path("y.jpg"))
+    command = [str(checkpoint), "y.jpg", "x.jpg", "--out", "out", "--save", "masks", "overlays", "areas"]
+    Path(foreign).parent.mkdir(parents=True)
+    Path(foreign).write_text("years of work")
+    os.utime(foreign, (1, 1))
+    with pytest.raises(SystemExit) as refused:
+        main([*command, *words])
+    assert refused.value.code == 2
+    assert f"{foreign} is there, and seg predict has not written it" in capsys.readouterr().err
+    assert [path.as_posix() for path in Path("out").rglob("*.*")] == [foreign]
+    assert Path(foreign).read_text() == "years of work"
+    Path(foreign).unlink()
+    for settings in ([], ["--tta", "flips"], ["--smallest-region", "5"]):  # its own it replaces
+        main([*command, *words, *settings])
+    Path(foreign).write_text("years of work")
+    os.utime(foreign, (1, 1))
+    with pytest.raises(SystemExit):
+        main([*command, *words, "--tta", "horizontal"])
+    assert Path(foreign).read_text() == "years of work"
+
+
+def test_small_regions_and_holes_change_labels_as_they_do_for_arrays(workplace, checkpoint):
+    photo(Path("x.png"), 60, 80)
+    labels, probabilities = seg.load(checkpoint, "cpu").predict("x.png")
+    for name, holes, regions in (("holes", 30, 0), ("regions", 0, 12), ("both", 30, 12)):
+        options = ["--fill-holes", str(holes), "--smallest-region", str(regions), "--device", "cpu"]
+        main([str(checkpoint), "x.png", "--out", name, "--save", "masks", *options])
+        expected = remove_small_regions(fill_holes(labels, holes), regions, probabilities)
+        np.testing.assert_array_equal(np.array(Image.open(f"{name}/x.png")), expected)
+        assert (expected != labels).any()
+
+
+def test_progress_tells_how_long_it_will_take(workplace, checkpoint, monkeypatch, capsys):
+    for name in "abc":
+        photo(Path(f"photos/{name}.png"))
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    main([str(checkpoint), "photos", "--out", "out", "--save", "masks"])
+    shown = capsys.readouterr().err
+    assert re.search(r"predict: 100%.* 3/3 \[\d\d:\d\d<\d\d:\d\d,", shown), shown
+
+
+def test_the_command_s_precision_overrides_that_of_the_training_run(workplace, checkpoint):
+    held = torch.load(checkpoint, weights_only=True)
+    for precision in ("bf16-mixed", "32-true"):
+        held["seg"]["precision"] = precision
+        torch.save(held, f"{precision}.ckpt")
+    photo(Path("x.png"))
+    found = {}
+    for trained, words in (("bf16-mixed", []), ("bf16-mixed", ["--precision", "32"]), ("32-true", [])):
+        out = Path("out") / f"{trained}{len(words)}"
+        command = [f"{trained}.ckpt", "x.png", "--out", str(out), "--save", "probabilities", "--device", "cpu"]
+        main([*command, *words])
+        found[trained, bool(words)] = np.load(out / "probabilities/x.npy")
+    np.testing.assert_array_equal(found["bf16-mixed", True], found["32-true", False])
+    assert (found["bf16-mixed", False] != found["32-true", False]).any()
+    np.testing.assert_allclose(found["bf16-mixed", False], found["32-true", False], atol=0.05)
