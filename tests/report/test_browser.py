@@ -209,6 +209,22 @@ def test_a_point_of_a_curve_tells_its_own_class(tmp_path: Path):
             name = name if len(name) <= 40 else f"{name[:39]}…"
             assert told == f"{name} {mean:.3f}"
 
+        # by keyboard: zoom, and hide a line with the curve behind it
+        chart = page.locator(f"[data-panel='{number}']")
+        chart.focus()
+        spans = []
+        for key in ("+", "ArrowRight", "-", "0"):
+            page.keyboard.press(key)
+            spans.append(page.evaluate(f"document.querySelector('[data-panel=\"{number}\"]').layout.xaxis.range"))
+        (low, high), moved, wide, whole = spans
+        assert moved == [low + (high - low) / 4, high + (high - low) / 4]
+        assert wide[1] - wide[0] == 2 * (high - low)
+        assert whole[0] <= 0 < 99 <= whole[1] < 110
+        page.locator(f"[data-panel='{number}'] + .lines summary").click()
+        page.locator(f"[data-panel='{number}'] + .lines input").nth(3).uncheck()
+        visible = f"document.querySelector('[data-panel=\"{number}\"]').data.map(t => t.visible !== 'legendonly')"
+        assert page.evaluate(visible) == [index not in (6, 7) for index in range(24)]
+
 
 @pytest.mark.slow
 def test_a_canvas_shows_exactly_the_labels_that_were_recorded(tmp_path: Path):

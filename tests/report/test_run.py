@@ -169,16 +169,20 @@ def test_a_page_says_that_pairs_were_cut(tmp_path, monkeypatch):
 
 
 def test_pictures_leave_room_for_what_the_script_reads(tmp_path, monkeypatch):
-    run = write_run(tmp_path / "run", [f"class {i}" for i in range(120)], samples(60, 120, size=(120, 160)), 60)
-    monkeypatch.setattr(embedding, "WHOLE", len(plotly()) + 600_000)
-    written = write(run)
-    html = written.path.read_text()
-    data = re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.S)[1]
-    pictures = re.findall(r'<script type="text/plain" id="p\d+">(.*?)</script>', html, re.S)
-    assert len(data) > 100_000
-    assert 0 < len(pictures) < 60
-    assert "of 60 images are listed without pictures" in " ".join(written.missing)
-    assert len(data) + sum(map(len, pictures)) < 600_000
+    run = write_run(tmp_path / "run", [f"class {i}" for i in range(120)], samples(30, 120, size=(120, 160)), 30)
+
+    def sizes():
+        html = write(run).path.read_text()
+        pictures = re.findall(r'<script type="text/plain" id="p\d+">(.*?)</script>', html, re.S)
+        return len(re.search(r'id="data">(.*?)</script>', html, re.S)[1]), [len(text) for text in pictures]
+
+    data, pictures = sizes()
+    assert data > 50_000
+    assert len(pictures) == 30
+    monkeypatch.setattr(embedding, "WHOLE", len(plotly()) + data + sum(pictures) // 2)
+    assert sizes()[0] == data
+    assert 0.3 * sum(pictures) < sum(sizes()[1]) <= 0.5 * sum(pictures)
+    assert "of 30 images are listed without pictures" in " ".join(write(run).missing)
 
 
 def test_a_name_that_holds_the_end_of_a_line_keeps_its_curve(tmp_path):

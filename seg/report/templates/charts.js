@@ -80,6 +80,41 @@ function drawPanel(place) {
     xaxis: axis({ title: { text: "step", font: { size: 11 }, standoff: 4 } }), yaxis: axis(range), hovermode: many ? "closest" : "x unified",
     showlegend: panel.lines.length > 1 && !(many && place.clientWidth < 420),
     legend: many ? { font: { size: 11 } } : { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11 } } }), CONFIG);
+  if (place.tabIndex < 0) {
+    zoomByKeys(place);
+    if (panel.lines.length > 1) listLines(place, panel);
+  }
+}
+
+/** Let keys zoom a chart: + and - around the middle of its steps, arrows along them, 0 to all again. */
+function zoomByKeys(place) {
+  place.tabIndex = 0;
+  place.addEventListener("keydown", event => {
+    const [low, high] = place.layout.xaxis.range, size = high - low;
+    const change = { "+": [.25, -.25], "-": [-.5, .5], ArrowLeft: [-.25, -.25], ArrowRight: [.25, .25], 0: null }[event.key];
+    if (change === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    Plotly.relayout(place, change ? { "xaxis.range": [low + change[0] * size, high + change[1] * size] } : { "xaxis.autorange": true, "yaxis.autorange": true });
+  });
+}
+
+/** List the lines of a chart under it, to be switched on and off without a pointer. */
+function listLines(place, panel) {
+  const list = document.createElement("details"), summary = document.createElement("summary");
+  const tracesOf = index => place.data.flatMap((trace, at) => trace.legendgroup === String(index) ? [at] : []);
+  const boxes = panel.lines.map((line, index) => {
+    const label = document.createElement("label"), box = document.createElement("input");
+    Object.assign(box, { type: "checkbox", checked: true });
+    box.addEventListener("change", () => Plotly.restyle(place, { visible: box.checked ? true : "legendonly" }, tracesOf(index)));
+    label.append(box, " " + line.name);
+    list.append(label, " ");
+    return box;
+  });
+  list.className = "lines";
+  summary.textContent = "lines";
+  list.prepend(summary);
+  place.after(list);
+  place.on("plotly_restyle", () => boxes.forEach((box, index) => { box.checked = place.data[tracesOf(index)[0]].visible !== "legendonly"; }));
 }
 
 /** Draw charts when they come into sight, and again when light turns to dark. */
