@@ -8,7 +8,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 RUN = {
     "id": "run",
-    "name": "abc12345",
     "displayName": "run",
     "description": "",
     "config": "{}",
@@ -18,7 +17,6 @@ RUN = {
 }
 ANSWERS = {
     "viewer": {"id": "v", "entity": "me", "username": "me", "email": "", "flags": "{}", "teams": {"edges": []}},
-    "upsertBucket": {"bucket": RUN, "inserted": True},
     "serverInfo": {"cliVersionInfo": {"max_cli_version": "9.9.9"}, "latestLocalVersionInfo": None, "features": []},
     "model": {"bucket": None, "name": "tests", "entityName": "me"},
     "project": None,
@@ -36,7 +34,7 @@ def api_that_dies() -> Iterator[tuple[str, threading.Event]]:
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers.get("content-length", 0)))
+            asked = self.rfile.read(int(self.headers.get("content-length", 0)))
             if "file_stream" in self.path or gone.is_set():
                 if not gone.is_set():
                     gone.set()
@@ -44,7 +42,9 @@ def api_that_dies() -> Iterator[tuple[str, threading.Event]]:
                     server.socket.close()  # nobody answers from here on
                 self.close_connection = True
                 return
-            answer = json.dumps({"data": ANSWERS}).encode()
+            wanted = (json.loads(asked).get("variables") or {}).get("name") if b'"variables"' in asked else None
+            run = {"bucket": RUN | {"name": wanted or "abc12345"}, "inserted": True}
+            answer = json.dumps({"data": ANSWERS | {"upsertBucket": run}}).encode()
             self.send_response(200)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(answer)))

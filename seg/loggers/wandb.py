@@ -108,6 +108,8 @@ class WandB(RunLogger):
                 "resume": "allow",
                 "settings": self._limits(wandb),
             }
+            with stdout_on_stderr():
+                wandb.setup()
             run = self._opened(wandb, options)
             self.owned = True
             with replacing(noted) as temporary:
@@ -241,6 +243,22 @@ class WandB(RunLogger):
             )
         elif failures:
             raise failures[0]
+
+
+@contextmanager
+def stdout_on_stderr() -> Iterator[None]:
+    """Have processes that start meanwhile print on stderr: W&B's own says good-bye after a run's last line of JSON."""
+    try:
+        kept = os.dup(1)
+    except OSError:  # there is no stdout
+        yield
+        return
+    try:
+        os.dup2(2, 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def end_service() -> None:

@@ -96,7 +96,7 @@ def panels(series: Series, names: Sequence[str], colors: Sequence[Sequence[int]]
     ]
     left, found = list(series), []
     for title, belongs in wanted:
-        lines = []
+        lines: list[dict[str, Any]] = []
         for name in sorted((name for name in left if belongs(name)), key=lambda name: place.get(name, -1)):
             left.remove(name)
             points = thinned(finite_points(series, name))

@@ -188,42 +188,38 @@ def test_a_point_of_a_curve_tells_its_own_class(tmp_path: Path):
     names = [*HOSTILE, *(f"class {index}" for index in range(5))]
     run = log_classes(write_run(tmp_path / "run", names, samples(2, 12), 2))
     with opened(write(run).path) as page:
-        number = next(i for i, panel in enumerate(page.evaluate("data.panels.map(p => p.title)")) if "class" in panel)
-        page.locator(f"[data-panel='{number}']").scroll_into_view_if_needed()
+        number = next(i for i, title in enumerate(page.evaluate("data.panels.map(p => p.title)")) if "class" in title)
+        chart = page.locator(f"[data-panel='{number}']")
+        chart.scroll_into_view_if_needed()
         page.wait_for_selector(f"[data-panel='{number}'] .main-svg")
-        traces = page.evaluate(
-            f"document.querySelector('[data-panel=\"{number}\"]')._fullData.map(t => [t.name, t.hoverinfo, t.opacity])"
-        )
+        traces = chart.evaluate("place => place._fullData.map(t => [t.hoverinfo, t.opacity])")
         assert len(traces) == 24, "each noisy curve lies behind its running mean"
-        for index, (_, hover, opacity) in enumerate(traces):
+        for index, (hover, opacity) in enumerate(traces):
             assert (hover == "skip") == (opacity < 1) == (index % 2 == 0)
             if hover == "skip":
                 continue
-            told = page.evaluate(
-                f"""(() => {{ const place = document.querySelector('[data-panel="{number}"]');
-                Plotly.Fx.hover(place, [{{ curveNumber: {index}, pointNumber: 99 }}]);
-                return place.querySelector('.hoverlayer').textContent; }})()"""
-            )
+            name = names[index // 2] if len(names[index // 2]) <= 40 else names[index // 2][:39] + "…"
             mean = np.mean([value for _, value in run.series[f"val/iou/{names[index // 2]}"][-3:]])
-            name = names[index // 2]
-            name = name if len(name) <= 40 else f"{name[:39]}…"
-            assert told == f"{name} {mean:.3f}"
+            chart.evaluate(
+                "(place, point) => Plotly.Fx.hover(place, [point])", {"curveNumber": index, "pointNumber": 99}
+            )
+            page.wait_for_timeout(80)  # plotly takes no more than one in 50 ms
+            assert chart.locator(".hoverlayer").text_content() == f"{name} {mean:.3f}"
 
         # by keyboard: zoom, and hide a line with the curve behind it
-        chart = page.locator(f"[data-panel='{number}']")
         chart.focus()
         spans = []
         for key in ("+", "ArrowRight", "-", "0"):
             page.keyboard.press(key)
-            spans.append(page.evaluate(f"document.querySelector('[data-panel=\"{number}\"]').layout.xaxis.range"))
+            spans.append(chart.evaluate("place => place.layout.xaxis.range"))
         (low, high), moved, wide, whole = spans
         assert moved == [low + (high - low) / 4, high + (high - low) / 4]
         assert wide[1] - wide[0] == 2 * (high - low)
         assert whole[0] <= 0 < 99 <= whole[1] < 110
         page.locator(f"[data-panel='{number}'] + .lines summary").click()
         page.locator(f"[data-panel='{number}'] + .lines input").nth(3).uncheck()
-        visible = f"document.querySelector('[data-panel=\"{number}\"]').data.map(t => t.visible !== 'legendonly')"
-        assert page.evaluate(visible) == [index not in (6, 7) for index in range(24)]
+        visible = chart.evaluate("place => place.data.map(t => t.visible !== 'legendonly')")
+        assert visible == [index not in (6, 7) for index in range(24)]
 
 
 @pytest.mark.slow
