@@ -96,7 +96,7 @@ def test_a_page_opens_its_slider_moves_its_filters_filter(tmp_path: Path):
             ("pixels", np.log10(np.maximum(matrix, 1))),
             ("truth", matrix / matrix.sum(1, keepdims=True)),
         ):
-            page.locator(f"#matrix-mode input[value={mode}]").check(force=True)
+            page.locator(f"#matrix-mode input[value={mode}]").evaluate("box => box.click()")
             drawn = page.evaluate("document.getElementById('matrix').data[0].z")
             known = np.array([[np.nan if value is None else value for value in row] for row in drawn])
             assert np.allclose(np.nan_to_num(known), expected), mode
@@ -152,7 +152,7 @@ def check_walk(page, run: Run) -> None:
         "worst": worst,
     }
     for order, expected in orders.items():
-        page.locator(f"#order input[value={order}]").check(force=True)
+        page.locator(f"#order input[value={order}]").evaluate("box => box.click()")
         shown = page.locator(".tile").evaluate_all("all => all.map(t => Number(t.dataset.index))")
         assert shown == expected, order
     first, second = (run.images[index].id for index in worst[:2])
@@ -162,7 +162,7 @@ def check_walk(page, run: Run) -> None:
     page.locator("#previous").click()
     assert page.locator("#image-name").text_content() == first
     for layers in ("image,truth", "image,confidence", "truth,prediction"):
-        page.locator(f"#layers input[value='{layers}']").check(force=True)
+        page.locator(f"#layers input[value='{layers}']").evaluate("box => box.click()")
         for side, kind in zip(("left", "right"), layers.split(","), strict=True):
             page.wait_for_function(
                 f"document.getElementById('{side}').getAttribute('aria-label') === '{kind} of {first}'"
