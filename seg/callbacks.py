@@ -12,7 +12,9 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
 from seg import charts, draw
+from seg.files import short_name
 from seg.loggers import CSV, RunLogger
+from seg.loggers.csv import unless_disk_fails
 from seg.provenance import facts, flatten
 
 
@@ -79,6 +81,7 @@ class Examples(Callback):
             return
         truth, prediction = (batch["mask"][0].cpu().numpy(), outputs[0].cpu().numpy())
         name = str(batch["id"][0]).replace("/", "_").replace("\\", "_")
+        path = self.folder / f"{short_name(name)}.png"
         picture = draw.example(
             image_at(visible(batch["image"][:1], pl_module)[0], truth.shape),
             truth,
@@ -87,7 +90,8 @@ class Examples(Callback):
             pl_module.hparams["class_colors"],
             title=name,
         )
-        draw.save(self.folder / f"{name}.png", picture)
+        with unless_disk_fails(path):
+            draw.save(path, picture)
 
 
 def visible(images: Tensor, task: Any) -> Tensor:
@@ -114,5 +118,6 @@ def draw_curves(logger: CSV, path: Path) -> bool:
     panels = {title: {name: series[name] for name in names if name in series} for title, names in wanted.items()}
     if not any(panels.values()):
         return False
-    draw.save(path, charts.curves(panels))
+    with unless_disk_fails(path):
+        draw.save(path, charts.curves(panels))
     return True

@@ -29,11 +29,11 @@ from seg.memory import MemoryAdvice
 from seg.models.weights import without_weights
 from seg.output import HELP, outcome, taken
 from seg.progress import progress
-from seg.report.command import finish
+from seg.report.command import finish, leave
 from seg.report.journal import Journal
 from seg.report.record import ImageRecord
 from seg.signs import signs
-from seg.stopping import LastCheckpoint
+from seg.stopping import LastCheckpoint, in_order
 from seg.task import SegmentationTask
 from seg.trainer import Trainer
 
@@ -233,7 +233,9 @@ class SegCLI(LightningCLI):
             if self.trainer.state.status != TrainerStatus.INTERRUPTED:
                 raise
             if self.run and (last := self.run / "checkpoints" / "last.ckpt").exists():
-                print(f"stopped; go on with the same command and --ckpt_path {last}")
+                print(f"stopped; go on with the same command and --ckpt_path {last}", flush=True)
+            if self.csv and self.trainer.is_global_zero and in_order(self.trainer):
+                leave(self.csv)
             sys.exit(130)
 
     def after_fit(self) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,18 @@ def replacing(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def short_name(name: str, most: int = 200) -> str:
+    """Return a file's name, without its suffix, as file systems take it: at most so many of the 255 bytes they allow.
+
+    The rest is for the suffix and for the temporary name of `replacing`. What is cut ends with a checksum of the whole,
+    so that two long names stay two.
+    """
+    whole = name.encode("utf-8", "replace")
+    if len(whole) <= most:
+        return name
+    return f"{whole[: most - 9].decode('utf-8', 'ignore')}-{zlib.crc32(whole):08x}"
 
 
 def sweep(folder: Path) -> None:

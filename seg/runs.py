@@ -147,6 +147,16 @@ def last_checkpoint(root: Path, name: str, job: jobs.Job | None = None) -> Path:
     return Path(found).with_name(LAST)
 
 
+def finished(root: str | Path, name: str) -> list[Path]:
+    """Return the run folders of an experiment that were trained and tested to their end, the newest last."""
+    folders = [path for path in Path(root, name).glob("version_*") if path.name[8:].isdigit()]
+    parts = ("checkpoints/best.ckpt", "records/test.json")
+    return sorted(
+        (folder for folder in folders if all((folder / part).is_file() for part in parts)),
+        key=lambda folder: int(folder.name[8:]),  # by number: version_10 comes after version_9
+    )
+
+
 def run_of(checkpoint: Path) -> Path | None:
     """Return the run folder that a checkpoint lies in, or None where it lies elsewhere."""
     folder = checkpoint.resolve().parent.parent

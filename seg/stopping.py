@@ -177,6 +177,12 @@ class LastCheckpoint(Checkpoint):
             self.flush(trainer)
 
 
+def in_order(trainer: pl.Trainer) -> bool:
+    """Tell whether a run was stopped by one Ctrl-C, saved before it ended; a second one is not to be kept waiting."""
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    return any(isinstance(callback, LastCheckpoint) and callback.agreed is not None for callback in callbacks)
+
+
 def strongest(trainer: pl.Trainer, wish: int) -> int:
     """Return the largest wish of all processes."""
     if trainer.world_size == 1:

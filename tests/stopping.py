@@ -18,15 +18,16 @@ class StopAfter(Callback):
 
 
 class PressCtrlC(Callback):
-    """Press Ctrl-C once, during an optimiser step."""
+    """Press Ctrl-C, once if not told otherwise, during an optimiser step."""
 
-    def __init__(self, step: int) -> None:
-        self.step, self.pressed = step, False
+    def __init__(self, step: int, times: int = 1) -> None:
+        self.step, self.times, self.pressed = step, times, False
 
     def on_train_batch_start(self, trainer, *args) -> None:
         if trainer.global_step == self.step - 1 and not self.pressed:
             self.pressed = True
-            os.kill(os.getpid(), signal.SIGINT)
+            for _ in range(self.times):
+                os.kill(os.getpid(), signal.SIGINT)
 
 
 class KillWorker(Callback):

@@ -1,17 +1,24 @@
 import csv
 import json
+import re
 import sys
+import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from lightning_utilities.core.rank_zero import rank_zero_only
 from PIL import Image
 
+from seg.callbacks import Examples
 from seg.loggers import CSV, TensorBoard, WandB
 from seg.loggers.wandb import STEP, has_credentials
-from tests.command import run, write_config
+from tests.command import process, run, write_config
+from tests.wandb_api import api_that_dies
 from tests.wandb_file import OfflineRun, raw
 
 NAMES = ["background", "<script>alert(1)</script>", "🚗 car", "$x$", "a/b|c", "道路", "_under", "x" * 300]
@@ -52,6 +59,57 @@ def test_reopening_appends_and_drops_the_rows_that_a_resumed_run_makes_again(tmp
         ("3", "30.0"),
     ]
     assert again.series() == {"train/loss": [(0.0, 0.0), (1.0, 1.0), (2.0, 2.0), (3.0, 30.0)]}
+
+
+@pytest.mark.parametrize(
+    "end",
+    ["\0" * 40, "1,0,0.", "1,0,0.5\n" + "\0" * 4096, "\0\0\n1,0", "x,0,1\n", "\ufffd,,\n", '1,0,"0.5\n0.4\n'],
+)
+def test_what_a_power_loss_leaves_at_the_end_of_the_numbers_does_not_stop_a_resume(tmp_path, end):
+    (tmp_path / "metrics.csv").write_text("step,epoch,train/loss\n0,0,1.0\n" + end)
+    logger = CSV(tmp_path)
+    logger.begin(1)
+    logger.log_metrics({"train/loss": 0.25, "epoch": 0}, step=1)
+    logger.finalize("success")
+    assert rows(logger.path) == [
+        {"step": "0", "epoch": "0", "train/loss": "1.0"},
+        {"step": "1", "epoch": "0", "train/loss": "0.25"},
+    ]
+    assert logger.series() == CSV(tmp_path).series() == {"train/loss": [(0.0, 1.0), (1.0, 0.25)]}
+
+
+def test_a_picture_or_table_that_cannot_be_written_is_said_and_nothing_ends(tmp_path, monkeypatch):
+    picture = np.zeros((2, 2, 3), np.uint8)
+    logger = CSV(tmp_path)
+    for key in ("写" * 300, "x" * 300, "x" * 301):
+        logger.picture(key, picture, 0)
+        logger.table(key, ["a"], [["\ud800"]], 0)
+    assert len(list((tmp_path / "pictures").iterdir())) == len(list((tmp_path / "tables").iterdir())) == 3
+    (tmp_path / "pictures/full.png").mkdir()
+    (tmp_path / "tables/full.csv").mkdir()
+    with pytest.warns(UserWarning, match=r"full.png cannot be written"):
+        logger.picture("full", picture, 0)
+    with pytest.warns(UserWarning, match=r"full.csv cannot be written"):
+        logger.table("full", ["a"], [[1]], 0)
+
+
+def test_an_example_of_any_name_is_drawn_and_one_that_cannot_be_written_is_said(tmp_path):
+    examples = Examples(tmp_path, number=1)
+    trainer = SimpleNamespace(num_test_batches=[1], is_global_zero=True)
+    task = SimpleNamespace(hparams={"class_names": ["a"], "class_colors": [(1, 2, 3)]})
+
+    def test_of(name):
+        mask = torch.zeros(1, 8, 8, dtype=torch.uint8)
+        batch = {"image": torch.zeros(1, 3, 8, 8, dtype=torch.uint8), "mask": mask, "id": [name]}
+        examples.on_test_start(trainer, task)
+        examples.on_test_batch_end(trainer, task, mask, batch, 0)
+
+    test_of("a" * 243)
+    test_of("写" * 81)
+    assert [len(path.name.encode()) < 255 for path in tmp_path.iterdir()] == [True, True]
+    (tmp_path / "full.png").mkdir()
+    with pytest.warns(UserWarning, match=r"full.png cannot be written"):
+        test_of("full")
 
 
 def test_credentials_are_looked_for_without_asking_anyone(tmp_path, monkeypatch):
@@ -287,6 +345,57 @@ def test_wandb_out_of_reach_keeps_the_run_offline(tmp_path, monkeypatch, capsys)
     assert OfflineRun(folder).history["a"] == [(0, 1.0)]
     logger.log_metrics({"a": 2.0}, 1)  # closed: no second run begins
     assert len(list((tmp_path / "run/version_0/wandb").glob("offline-run-*"))) == 1
+
+
+def test_a_wandb_that_never_comes_to_its_end_is_not_waited_for(tmp_path, monkeypatch, capsys):
+    ended, release = [], threading.Event()
+    monkeypatch.setattr("seg.loggers.wandb.GRACE", 0.2)
+    monkeypatch.setattr("seg.loggers.wandb.end_service", lambda: ended.append(True))
+    logger = WandB(offline=True, finish_timeout=0.1)
+    logger.place(tmp_path)
+    logger.run, logger.owned = SimpleNamespace(dir="wandb/run-abc/files", finish=release.wait), True
+    begin = time.monotonic()
+    logger.close()
+    assert time.monotonic() - begin < 5
+    assert ended == [True]
+    release.set()
+    assert "wandb sync wandb/run-abc\n" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="finish_timeout: 0, but"):
+        WandB(finish_timeout=0)
+
+
+def test_what_wandb_says_at_its_end_is_told(tmp_path, capsys):
+    def late():
+        raise TimeoutError("Timed out finishing run.")
+
+    def broken():
+        raise ConnectionError("the line is dead")
+
+    for finish, said in (
+        (late, "nothing is lost, upload the rest with: wandb sync"),
+        (broken, "WandB: the line is dead"),
+    ):
+        logger = WandB(offline=True)
+        logger.place(tmp_path)
+        logger.run, logger.owned = SimpleNamespace(dir="wandb/run-abc/files", finish=finish), True
+        logger.close()
+        assert said in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_connection_that_dies_in_a_run_ends_it_within_its_time_with_its_last_line(workplace, shapes):
+    logger = {"class_path": "seg.loggers.WandB", "init_args": {"project": "tests", "finish_timeout": 5}}
+    config = write_config(workplace / "tiny.yaml", shapes, max_epochs=1, logger=logger)
+    with api_that_dies() as (address, gone):
+        settings = {"WANDB_BASE_URL": address, "WANDB_API_KEY": "0" * 40, "WANDB_MODE": "online"}
+        begin = time.monotonic()
+        done = process("--config", config, "--json", **settings)
+        assert time.monotonic() - begin < 120
+        assert gone.is_set(), "the run had begun online"
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["scores"]["miou"] is not None
+    [kept] = Path("runs/tiny/version_0/wandb").glob("run-*/*.wandb")
+    assert re.search(rf"wandb sync \S*{kept.parent}\n", done.stderr)
 
 
 def test_only_the_first_process_writes(tmp_path, monkeypatch):

@@ -1,10 +1,14 @@
+import csv
+import re
 import time
 from types import SimpleNamespace
 
 import pytest
+import torch
 
-from seg.progress import Clock, PlainProgress, duration, progress
+from seg.progress import Bar, Clock, PlainProgress, duration, progress
 from seg.trainer import TrainingTimer
+from tests.command import run, write_config
 
 
 def trainer(step, total, callbacks=()):
@@ -50,3 +54,42 @@ def test_a_time_limit_that_comes_first_is_what_is_left():
 
 def test_where_nobody_watches_a_terminal_there_are_plain_lines():
     assert isinstance(progress(), PlainProgress)
+
+
+def test_plain_lines_tell_loss_rate_speed_scores_and_what_is_left(workplace, shapes, capsys):
+    config = write_config(workplace / "tiny.yaml", shapes, log_every_n_steps=2)
+    run("--config", config)
+    lines = capsys.readouterr().out.splitlines()
+    number, left = r"\d\.\d{4}", r" · \d+ s left"
+    step = re.compile(rf"epoch (\d)/2 · step (\d) · loss ({number}) · lr (\d\.\d\de-\d\d) · \d+\.\d images/s{left}")
+    scored = re.compile(
+        rf"epoch (\d)/2 · step (\d) · val/loss ({number}) · val/miou ({number}) · val/pixel_accuracy ({number}){left}"
+    )
+    steps = [found.groups() for line in lines if (found := step.fullmatch(line))]
+    scores = [found.groups() for line in lines if (found := scored.fullmatch(line))]
+    assert [(epoch, at) for epoch, at, *_ in steps] == [("1", "2"), ("2", "4"), ("2", "6")]
+    assert [(epoch, at) for epoch, at, *_ in scores] == [("1", "3"), ("2", "6")]
+    with open("runs/tiny/version_0/metrics.csv", encoding="utf-8") as file:
+        logged = list(csv.DictReader(file))
+    losses = {int(row["step"]) + 1: f"{float(row['train/loss']):.4f}" for row in logged if row["train/loss"]}
+    assert [loss for _, _, loss, _ in steps] == [losses[at] for at in (2, 4, 6)]
+    for name, told in (("val/loss", 2), ("val/miou", 3), ("val/pixel_accuracy", 4)):
+        assert [score[told] for score in scores] == [f"{float(row[name]):.4f}" for row in logged if row[name]]
+
+
+def test_a_bar_tells_loss_miou_and_what_is_left_once_a_second():
+    bar = Bar()
+    known = {"train/loss": torch.tensor(0.25), "val/miou": torch.tensor(0.5), "val/loss": torch.tensor(1.0)}
+    training = SimpleNamespace(**vars(trainer(0, 400)), training=True, callback_metrics=known)
+    bar.clock.start(training)
+    bar.clock.began -= 60
+    training.global_step = 100
+    assert bar.get_metrics(training, None) == {"loss": "0.2500", "val mIoU": "0.5000", "left": duration(180)}
+    known["train/loss"] = torch.tensor(0.125)
+    assert bar.get_metrics(training, None)["loss"] == "0.2500"
+    bar.read_at -= 1
+    assert bar.get_metrics(training, None)["loss"] == "0.1250"
+    known.clear()
+    training.training = False
+    bar.read_at -= 1
+    assert bar.get_metrics(training, None) == {}

@@ -1,20 +1,22 @@
 """The logger that every run has: its numbers in metrics.csv, its pictures and tables beside it."""
 
 import csv
+import io
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
-from lightning_utilities.core.rank_zero import rank_zero_only
+from lightning_utilities.core.rank_zero import rank_zero_only, rank_zero_warn
 from PIL import Image
 
 from seg.convert.palette import save_image
-from seg.files import replacing
+from seg.files import replacing, short_name
 from seg.loggers.base import Cell, Masks, RunLogger
 
 FLUSH_SECONDS = 5.0
@@ -40,11 +42,10 @@ class CSV(RunLogger):
         self.columns: list[str] = ["step", "epoch"]
         self.written, self.stale, self.flushed_at = 0, False, 0.0
         if self.path.exists():
-            with self.path.open(newline="", encoding="utf-8") as file:
-                reader = csv.DictReader(file)
-                self.rows = [{name: text for name, text in row.items() if text} for row in reader]
-                self.columns = list(reader.fieldnames or self.columns)
-            self.written = len(self.rows)
+            columns, rows, whole = read_metrics(self.path)
+            self.columns, self.rows = columns or self.columns, list(rows)
+            # what is appended to a damaged file would be lost with what is damaged
+            self.written, self.stale = len(self.rows), not whole
 
     @rank_zero_only
     def record(self, config: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
@@ -57,14 +58,19 @@ class CSV(RunLogger):
         """Write `pictures/<key>.png`."""
         # twice as fast as the usual level, and hardly larger
         path = self.folder / "pictures" / f"{file_name(key)}.png"
-        save_image(path, Image.fromarray(picture), compress_level=1)
+        with unless_disk_fails(path):
+            save_image(path, Image.fromarray(picture), compress_level=1)
 
     @rank_zero_only
     def table(self, key: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]], step: int) -> None:
         """Write `tables/<key>.csv`; columns of pictures are left out, undefined numbers empty."""
         kept = [i for i in range(len(columns)) if not any(isinstance(row[i], np.ndarray) for row in rows)]
         path = self.folder / "tables" / f"{file_name(key)}.csv"
-        with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        with (
+            unless_disk_fails(path),
+            replacing(path) as temporary,
+            temporary.open("w", newline="", encoding="utf-8", errors="replace") as file,
+        ):
             writer = csv.writer(file)
             writer.writerow([columns[i] for i in kept])
             writer.writerows([["" if row[i] != row[i] else row[i] for i in kept] for row in rows])
@@ -133,6 +139,48 @@ def run_folder(trainer: pl.Trainer) -> Path | None:
     return next((logger.folder for logger in trainer.loggers if isinstance(logger, CSV)), None)
 
 
+def read_metrics(path: Path) -> tuple[list[str], list[dict[str, Any]], bool]:
+    """Return columns, rows and whether all of a metrics.csv is there: a run that is killed may leave half a line.
+
+    Left out are bytes that a power loss has left empty, a last line without its end, rows without a step, and values
+    that are no numbers.
+
+    Raises:
+        OSError: it cannot be read.
+
+    """
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        found = file.read()
+    text = found.replace("\0", "")
+    text = text[: text.rfind("\n") + 1]
+    # names of classes may hold what str.splitlines takes for the end of a line
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    columns, rows, whole = list(reader.fieldnames or []), [], text == found
+    for row in reader:
+        kept = {name: value for name, value in row.items() if name is not None and value and _is_number(value)}
+        if kept.get("step", "").isdigit():
+            rows.append(kept)
+        else:
+            whole = False
+    return columns, rows, whole
+
+
+def _is_number(text: str) -> bool:
+    with suppress(ValueError, TypeError):
+        float(text)
+        return True
+    return False
+
+
+@contextmanager
+def unless_disk_fails(path: Path) -> Iterator[None]:
+    """Write a picture or table; one that cannot be written is said, and the run goes on: its numbers matter more."""
+    try:
+        yield
+    except OSError as error:
+        rank_zero_warn(f"{path} cannot be written ({error.strerror or error}); the run goes on without it")
+
+
 def file_name(key: str) -> str:
     """Return a key such as "test/worst/1" as the name of a file, whatever a class is called in it."""
-    return re.sub(r"[^\w.-]+", "_", key)[:100]
+    return short_name(re.sub(r"[^\w.-]+", "_", key))

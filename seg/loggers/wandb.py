@@ -2,8 +2,9 @@
 
 import netrc
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,7 +27,9 @@ BEST = {
 }
 """Which value of a run its summary shows, where the last one is not what counts."""
 PATIENCE = 20
-"""Seconds that W&B has to answer."""
+"""Seconds that W&B has to answer when a run begins."""
+GRACE = 10
+"""Seconds that W&B has to give up by itself, once the time for the last upload is over."""
 
 
 class WandB(RunLogger):
@@ -42,6 +45,11 @@ class WandB(RunLogger):
         group: group of the run.
         log_model: keep the best checkpoint as an artifact; an offline run's is uploaded when it is synced.
         native_masks: show the gallery's masks in W&B's own panels, in W&B's colours, beside the pictures drawn by seg.
+        finish_timeout: seconds that the end of a run waits for the last upload at most. What is left then stays in the
+            run folder, and the command that uploads it is printed.
+
+    Raises:
+        ValueError: a time that is not positive.
 
     """
 
@@ -56,13 +64,17 @@ class WandB(RunLogger):
         group: str | None = None,
         log_model: bool = False,
         native_masks: bool = False,
+        finish_timeout: float = 120.0,
     ) -> None:
+        if not finish_timeout > 0:
+            raise ValueError(f"finish_timeout: {finish_timeout}, but a number of seconds above 0 is expected")
         super().__init__()
         self.display_name = name
         self.settings = {"project": project, "entity": entity, "tags": tags, "notes": notes, "group": group}
         self.wanted_offline = offline
         self.log_model = log_model
         self.native_masks = native_masks
+        self.finish_timeout = finish_timeout
         self.run: Any = None
         self.owned = False
 
@@ -94,8 +106,10 @@ class WandB(RunLogger):
                 "dir": str(self.folder),
                 "id": noted.read_text(encoding="utf-8").strip() if noted.is_file() else None,
                 "resume": "allow",
-                "settings": wandb.Settings(init_timeout=PATIENCE, quiet=True),
+                "settings": self._limits(wandb),
             }
+            with stdout_on_stderr():
+                wandb.setup()
             run = self._opened(wandb, options)
             self.owned = True
             with replacing(noted) as temporary:
@@ -105,6 +119,13 @@ class WandB(RunLogger):
         for metric, which in BEST.items():
             run.define_metric(metric, step_metric=STEP, summary=which)
         return run
+
+    def _limits(self, wandb: Any) -> Any:
+        """Return the settings that keep W&B from holding up a run; the last upload's is not known to older versions."""
+        limits: dict[str, Any] = {"init_timeout": PATIENCE, "quiet": True}
+        if hasattr(wandb.Settings(), "finish_timeout"):
+            limits |= {"finish_timeout": self.finish_timeout, "finish_timeout_raises": True}
+        return wandb.Settings(**limits)
 
     def _opened(self, wandb: Any, options: dict[str, Any]) -> Any:
         """Return a new run: online where there are credentials and W&B answers, offline otherwise."""
@@ -190,10 +211,65 @@ class WandB(RunLogger):
             del os.environ["WANDB_DATA_DIR"]
 
     def close(self) -> None:
-        """Finish the run, unless whoever trains has made it."""
+        """Finish the run, unless whoever trains has made it, within the time that there is for the last upload."""
         if self.run is not None and self.owned:
-            self.attempt(lambda run: run.finish())
+            try:
+                self._finish(self.run)
+            except Exception as error:
+                self.give_up(error)
         self.run, self.failed = None, True  # silently: what comes now would start another run
+
+    def _finish(self, run: Any) -> None:
+        """Finish the run; where W&B does not come to an end, end its process, which would be waited for at the exit."""
+        failures: list[Exception] = []
+        place = Path(run.dir).parent
+
+        def finish() -> None:
+            try:
+                run.finish()
+            except Exception as error:
+                failures.append(error)
+
+        thread = threading.Thread(target=finish, name="wandb-finish", daemon=True)
+        thread.start()
+        thread.join(self.finish_timeout + GRACE)
+        if thread.is_alive():
+            end_service()
+        if thread.is_alive() or any(isinstance(error, TimeoutError) for error in failures):
+            print(
+                f"W&B: not all was uploaded within {self.finish_timeout:g} s; nothing is lost, upload the rest with: "
+                f"wandb sync {place}",
+                flush=True,
+            )
+        elif failures:
+            raise failures[0]
+
+
+@contextmanager
+def stdout_on_stderr() -> Iterator[None]:
+    """Have processes that start meanwhile print on stderr: W&B's own says good-bye after a run's last line of JSON."""
+    try:
+        kept = os.dup(1)
+    except OSError:  # there is no stdout
+        yield
+        return
+    try:
+        os.dup2(2, 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def end_service() -> None:
+    """End the processes that W&B has started in this one."""
+    with suppress(ImportError):
+        import psutil  # the versions of W&B that know no time limit bring it along
+
+        for child in psutil.Process().children():
+            with suppress(psutil.Error):
+                if child.name().startswith("wandb"):
+                    child.kill()
 
 
 def has_credentials() -> bool:

@@ -2,6 +2,10 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from seg.loggers import CSV
 
 STAGES = ("test", "val")
 
@@ -55,6 +59,23 @@ def finish(folder: Path, split: str | None = None) -> None:
             f"no report ({type(error).__name__}: {error}); the run itself is whole, try: seg report {folder}",
             flush=True,
         )
+
+
+def leave(csv: "CSV") -> None:
+    """Draw the curves and write the page of a run that Ctrl-C has stopped; pressed again, it ends that at once."""
+    import signal
+    from contextlib import suppress
+
+    from seg.callbacks import draw_curves
+
+    # Lightning ignores the signal from the first one on
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with suppress(KeyboardInterrupt):
+        try:
+            draw_curves(csv, csv.folder / "curves.png")
+        except Exception as error:
+            print(f"no curves ({type(error).__name__}: {error})", flush=True)
+        finish(csv.folder)
 
 
 def compare_main(argv: list[str] | None = None) -> None:

@@ -1,6 +1,7 @@
 """Runs side by side -> compare.html. The first run is what the others are compared with."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,7 @@ def page(runs: Sequence[Run], stage: str | None = None) -> str:
     data: dict[str, Any] = {
         "names": [printable(name) for name in names],
         "colors": [facts.css(color) for color in colors],
+        "marks": facts.marks(),
         "panels": curve_panels(runs, labels),
         "matrix": [],
         "images": [],
@@ -113,10 +115,32 @@ def notices(
             found += [f"{label}: {text}" for text in record.missing]
             if record.class_names != list(names):
                 found.append(f"{label}: other classes; those of the same name are compared, its pictures are left out")
-    sizes = {(record.split, len(record.images)) for record in records if record}
-    if len(sizes) > 1:
-        told = ", ".join(f"{count} of {split}" for split, count in sorted(sizes))
-        found.append(f"the scores are not of the same images: {told}")
+    return found + other_data(runs, records, labels)
+
+
+def other_data(runs: Sequence[Run], records: Sequence[Record | None], labels: Sequence[str]) -> list[str]:
+    """Return which runs were scored on other images than the first that was scored, or belong to another data set."""
+    found: list[str] = []
+    scored = [(record, label) for record, label in zip(records, labels, strict=True) if record]
+    for record, label in scored[1:]:
+        first, first_label = scored[0]
+        here, there = (Counter(image.id for image in one.images) for one in (record, first))
+        if here != there:
+            found.append(
+                f"{label}: the scores are not of the same images as those of {first_label}: {len(record.images)} of "
+                f"{record.split} and {len(first.images)} of {first.split}, {(here & there).total()} of the same name"
+            )
+    noted = [
+        (run.provenance["dataset.fingerprint"], label)
+        for run, label in zip(runs, labels, strict=True)
+        if "dataset.fingerprint" in run.provenance
+    ]
+    found += [
+        f"{label}: another data set than that of {noted[0][1]}, or another split of it: classes, names of images or "
+        "lengths of files differ"
+        for fingerprint, label in noted[1:]
+        if fingerprint != noted[0][0]
+    ]
     return found
 
 
@@ -178,8 +202,10 @@ def curve_panels(runs: Sequence[Run], labels: Sequence[str]) -> list[dict[str, A
         for position, (run, label) in enumerate(zip(runs, labels, strict=True)):
             if points := facts.thinned(facts.finite_points(run.series, name)):
                 x, y = zip(*points, strict=True)
-                dash = ("solid", "dot", "dash", "dashdot")[position // 8 % 4]
-                lines.append({"name": label, "color": None, "x": x, "y": [float(f"{v:.6g}") for v in y], "dash": dash})
+                # by the run, not by the line: a run that lacks a curve must not pass its colour on to the next
+                color = facts.LINES[position % len(facts.LINES)]
+                dash = ("solid", "dot", "dash", "dashdot")[position // len(facts.LINES) % 4]
+                lines.append({"name": label, "color": color, "x": x, "y": [float(f"{v:.6g}") for v in y], "dash": dash})
         if lines:
             found.append({"title": name, "lines": lines})
     return found

@@ -17,8 +17,8 @@ from markupsafe import Markup
 from seg.files import replacing
 from seg.report.thumbnails import FILES
 
-PICTURES = 22_500_000
-"""Characters of pictures that a page holds; what it does not hold is listed without a picture."""
+WHOLE = 29_000_000
+"""Characters of plotly, data and pictures that a page of 30 MB has room for; all else takes less than the rest."""
 
 
 def render(template: str, scripts: Sequence[str], data: Mapping[str, Any], **values: Any) -> str:
@@ -54,6 +54,11 @@ def render(template: str, scripts: Sequence[str], data: Mapping[str, Any], **val
         data=embedded_json(data),
         **values,
     )
+
+
+def room_beside(data: Mapping[str, Any]) -> int:
+    """Return how many characters of pictures a page has room for beside plotly and what its scripts read."""
+    return max(0, WHOLE - len(plotly()) - len(embedded_json(data)))
 
 
 def save(out: Path, html: str) -> None:

@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from seg import draw
 from seg.report.embedding import figure
 from seg.report.run import ImageEntry, Record, Run, Series
 
+LINES = ("#2a5db0", "#d1711f", "#2e8b6f", "#a03c78", "#7a6bb8", "#8a7a2e", "#4f9bc4", "#b8453c")
+"""Colours of curves that are no class's."""
 POINTS = 1500
 """Points of a curve that a page draws; of longer ones the lowest and highest of each stretch."""
 
@@ -93,14 +96,15 @@ def panels(series: Series, names: Sequence[str], colors: Sequence[Sequence[int]]
     ]
     left, found = list(series), []
     for title, belongs in wanted:
-        lines = []
+        lines: list[dict[str, Any]] = []
         for name in sorted((name for name in left if belongs(name)), key=lambda name: place.get(name, -1)):
             left.remove(name)
             points = thinned(finite_points(series, name))
             if points:
                 x, y = zip(*points, strict=True)
                 shown = name.removeprefix("val/iou/") if title.startswith("IoU") else name
-                lines.append({"name": shown, "color": color_of.get(name), "x": x, "y": [_short(v) for v in y]})
+                color = color_of.get(name, LINES[len(lines) % len(LINES)])
+                lines.append({"name": shown, "color": color, "x": x, "y": [_short(v) for v in y]})
         if lines:
             found.append({"title": title, "lines": lines})
     return found
@@ -171,6 +175,18 @@ def duration(seconds: float) -> str:
 def date(timestamp: float) -> str:
     """Return a moment in this machine's time."""
     return datetime.datetime.fromtimestamp(timestamp).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def marks() -> dict[str, str]:
+    """Return the colours of an error map, those of `seg.draw.error_map`, as the page's script names them."""
+    kinds = {
+        "hit": draw.HIT,
+        "miss": draw.MISS,
+        "falseAlarm": draw.FALSE_ALARM,
+        "wrong": draw.WRONG,
+        "unscored": draw.UNSCORED,
+    }
+    return {kind: css(color) for kind, color in kinds.items()}
 
 
 def css(color: Sequence[int]) -> str:

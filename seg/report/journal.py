@@ -67,6 +67,12 @@ class Journal(Callback):
         self._end("train")
         self._write(trainer)
 
+    def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:
+        """Write what is known of a run that is stopped, and goes on from here; one that crashed repeats steps."""
+        if isinstance(exception, KeyboardInterrupt | SystemExit):
+            self._end("train")
+            self._write(trainer)
+
     def on_test_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Start the test's clock."""
         self._begin("test")

@@ -1,23 +1,26 @@
 """A run folder -> report.html."""
 
 import math
+from bisect import bisect_right
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 from zipfile import BadZipFile, ZipFile
 
+import numpy as np
 import yaml
 
 from seg.report import facts
-from seg.report.embedding import PICTURES, colored, data_url, packed, printable, render, save
+from seg.report.embedding import colored, data_url, packed, printable, render, room_beside, save
 from seg.report.record import sparse
 from seg.report.run import ImageEntry, Record, Run
 from seg.report.settings import MISSING, differences
 from seg.signs import signs
 
 SCRIPTS = ("charts.js", "pictures.js", "viewer.js", "tables.js", "report.js")
-PAIRS = 150_000
-"""Pairs of truth and prediction that the page knows of all its images, the largest ones of each."""
+PAIRS = 300_000
+"""Pairs of truth and prediction that the page knows of all its images together, some 4 MB of it."""
 
 
 class Written(NamedTuple):
@@ -55,17 +58,20 @@ def page(run: Run, stage: str | None = None) -> tuple[str, list[str]]:
     """Return the page and what it lacks, in words."""
     record = run.record(stage)
     series = run.series
-    shown = None if record is None else pictures_of(record)
-    missing = lacking(run, record, stage, shown)
     names = run.class_names if record is None else record.class_names
     colors = run.class_colors if record is None else record.class_colors
+    pairs, cut = ([], 0) if record is None else pairs_of(record.images)
     data: dict[str, Any] = {
         "names": [printable(name) for name in names],
         "colors": [facts.css(color) for color in colors],
+        "marks": facts.marks(),
         "panels": facts.panels(series, names, colors),
         "matrix": [] if record is None else sparse(record.confusion),
-        "images": [] if record is None else image_rows(record, shown or {}),
+        "images": [] if record is None else image_rows(record.images, pairs),
     }
+    # what the script reads is needed for every image, and so comes first; pictures get what it leaves
+    shown = None if record is None else pictures_of(record, room_beside(data))
+    missing = lacking(run, record, stage, shown, cut)
     html = render(
         "report.html.j2",
         SCRIPTS,
@@ -113,8 +119,10 @@ def about(run: Run, record: Record | None) -> list[str]:
     return [part for part in parts if part]
 
 
-def lacking(run: Run, record: Record | None, stage: str | None, shown: dict[int, dict[str, bytes]] | None) -> list[str]:
-    """Return what the page lacks and how to get it."""
+def lacking(
+    run: Run, record: Record | None, stage: str | None, shown: dict[int, dict[str, bytes]] | None, cut: int
+) -> list[str]:
+    """Return what the page lacks and how to get it; `cut` pairs of truth and prediction were left out."""
     run.config, run.journal, run.provenance  # noqa: B018 (read once, so that what they lack is known)
     found = list(run.missing)
     if record is None:
@@ -131,6 +139,11 @@ def lacking(run: Run, record: Record | None, stage: str | None, shown: dict[int,
             found.append(
                 f"{len(record.images) - len(shown):,} of {len(record.images):,} images are listed without pictures"
             )
+        if cut:
+            found.append(
+                f"{cut:,} pairs of truth and prediction, the smallest of images with very many: a cell of the "
+                "confusion matrix may list fewer images than have that confusion"
+            )
     if not run.journal:
         found.append(
             "environment, time and memory were not noted: the run was trained before seg did so, or did not begin"
@@ -140,7 +153,7 @@ def lacking(run: Run, record: Record | None, stage: str | None, shown: dict[int,
     return found
 
 
-def pictures_of(record: Record, room: int = PICTURES) -> dict[int, dict[str, bytes]]:
+def pictures_of(record: Record, room: int) -> dict[int, dict[str, bytes]]:
     """Return position -> pictures of the images that so many characters have room for, the most telling ones first."""
     found: dict[int, dict[str, bytes]] = {}
     with ExitStack() as stack:
@@ -159,22 +172,35 @@ def pictures_of(record: Record, room: int = PICTURES) -> dict[int, dict[str, byt
     return found
 
 
-def image_rows(record: Record, shown: dict[int, dict[str, bytes]]) -> list[dict[str, Any]]:
+def pairs_of(images: Sequence[ImageEntry], room: int = PAIRS) -> tuple[list[list[list[int]]], int]:
+    """Return [truth, prediction, pixels] of the pairs of each image that there is room for, and how many there is not.
+
+    Confusions come before what is right, which no one has to look for, and large ones before small ones.
+    """
+    sizes = np.array([len(image.confusion) for image in images], dtype=np.int64)
+    largest = int(sizes.max(initial=0))
+    # so many of each image fit: what images with few pairs leave is for those with many
+    most = bisect_right(range(largest + 1), room, key=lambda each: int(np.minimum(sizes, each).sum())) - 1
+    kept = []
+    for image in images:
+        truth, prediction, pixels = image.confusion.T
+        order = np.lexsort((-pixels, truth == prediction))[:most]
+        kept.append(image.confusion[order].tolist())
+    return kept, int((sizes - np.minimum(sizes, most)).sum())
+
+
+def image_rows(images: Sequence[ImageEntry], pairs: Sequence[list[list[int]]]) -> list[dict[str, Any]]:
     """Return what the page's script knows of each image."""
-    rows, most = [], max(40, PAIRS // max(len(record.images), 1))
-    for index, image in enumerate(record.images):
-        pairs = image.confusion[(-image.confusion[:, 2]).argsort(kind="stable")[:most]]
-        rows.append(
-            {
-                "id": printable(image.id),
-                "size": image.size,
-                "mean": None if math.isnan(image.mean) else round(image.mean, 4),
-                "iou": [[c, round(float(value), 4)] for c, value in enumerate(image.iou) if value == value],
-                "pairs": pairs.tolist(),
-                "picture": index in shown,
-            }
-        )
-    return rows
+    return [
+        {
+            "id": printable(image.id),
+            "size": image.size,
+            "mean": None if math.isnan(image.mean) else round(image.mean, 4),
+            "iou": [[c, round(float(value), 4)] for c, value in enumerate(image.iou) if value == value],
+            "pairs": known,
+        }
+        for image, known in zip(images, pairs, strict=True)
+    ]
 
 
 def still(record: Record, shown: dict[int, dict[str, bytes]], number: int = 2) -> list[dict[str, Any]]:

@@ -1,6 +1,5 @@
 """Reading a run folder: configuration, numbers, scores, images, checkpoints, and what of it is missing."""
 
-import csv
 import io
 import json
 import math
@@ -15,6 +14,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
+from seg.loggers.csv import read_metrics
 from seg.report.record import FOLDER, FORMAT
 from seg.report.thumbnails import FILES
 
@@ -127,20 +127,16 @@ class Run:
     @cached_property
     def series(self) -> Series:
         """What was logged: name -> [(step, value), …]; a last line that was only half written is left out."""
-        path, series = self.folder / "metrics.csv", Series()
+        series = Series()
         try:
-            lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+            _, rows, _ = read_metrics(self.folder / "metrics.csv")
         except OSError:
             self._lacks("metrics.csv is missing: nothing was logged, there are no curves")
             return series
-        if lines and not lines[-1].endswith("\n"):
-            lines.pop()
-        for row in csv.DictReader(line.replace("\0", "") for line in lines):
-            with suppress(ValueError, TypeError):
-                step = float(row["step"] or "")
-                for name, text in row.items():
-                    if name is not None and name not in ("step", "epoch") and text and isinstance(text, str):
-                        series.setdefault(name, []).append((step, float(text)))
+        for row in rows:
+            for name, text in row.items():
+                if name not in ("step", "epoch"):
+                    series.setdefault(name, []).append((float(row["step"]), float(text)))
         if not series:
             self._lacks("metrics.csv is empty: the run ended before its first step")
         return series

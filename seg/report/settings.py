@@ -3,17 +3,23 @@
 import importlib
 import inspect
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 MISSING = object()
 """Stands for "has no default": the setting must be given."""
+KNOWN = (
+    *("seg", "torch", "torchvision", "torchmetrics", "pytorch_lightning", "lightning", "lightning_fabric"),
+    *("segmentation_models_pytorch", "timm", "albumentations"),
+)
+"""What is imported to look up defaults. To look at a run must not run whatever else its config.yaml names."""
 
 
 def differences(config: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     """Return (setting, value, default) of the settings of a run's config.yaml that differ from their defaults.
 
     Classes are shown as a setting of their own where they were chosen. The default is `MISSING` where there is none,
-    or where the class cannot be imported here.
+    where the class cannot be imported here, and where it is of none of the `KNOWN` libraries.
     """
     from seg.cli import DEFAULTS
     from seg.task import SegmentationTask
@@ -69,11 +75,13 @@ def _one(setting: str, value: Any, default: Any) -> Iterator[tuple[str, Any, Any
 
 
 def imported(class_path: str) -> Any:
-    """Return a class, or None where it cannot be imported here."""
+    """Return a class of `KNOWN` libraries, or None where it cannot be imported here."""
     module, _, name = class_path.rpartition(".")
+    if module.partition(".")[0] not in KNOWN:
+        return None
     try:
         return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError):
+    except Exception:  # another version, a library that does not load: the page is made without the default
         return None
 
 
@@ -81,7 +89,9 @@ def defaults_of(owner: Any) -> dict[str, Any]:
     """Return the defaults of a class's arguments, those that its base classes take included."""
     found: dict[str, Any] = {}
     for base in reversed(inspect.getmro(owner)) if inspect.isclass(owner) else []:
-        if "__init__" in vars(base):
+        if "__init__" not in vars(base):
+            continue
+        with suppress(ValueError, TypeError):  # written in C, it may tell none
             for name, parameter in inspect.signature(base.__init__).parameters.items():  # type: ignore[misc]
                 found[name] = MISSING if parameter.default is inspect.Parameter.empty else parameter.default
     return found

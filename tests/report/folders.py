@@ -1,5 +1,6 @@
 """Run folders as a run leaves them, written without training, and pages opened in the Chromium that is installed."""
 
+import csv
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -65,6 +66,18 @@ def write_run(
     }
     (folder / FOLDER / f"{stage}.json").write_text(json.dumps(content))
     return Run(folder)
+
+
+def log_classes(run: Run, noise: float = 0.03) -> Run:
+    """Log the IoU of each class at 100 validations, each curve in a band of its own, and return the run read anew."""
+    random, names = np.random.default_rng(0), run.class_names
+    values = np.linspace(0.05, 0.95, len(names)) + random.normal(0, noise / len(names), (100, len(names)))
+    rows = [[step, 0, 1 / (step + 1), *row] for step, row in enumerate(values.tolist())]
+    with (run.folder / "metrics.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["step", "epoch", "train/loss", *(f"val/iou/{name}" for name in names)])
+        writer.writerows(rows)
+    return Run(run.folder)
 
 
 @contextmanager

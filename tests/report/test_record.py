@@ -1,7 +1,10 @@
 """What a test leaves for the report, through the real command, beside counts made independently."""
 
 import json
+import os
 import shutil
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -9,6 +12,8 @@ import torch
 from PIL import Image
 
 from seg import predict
+from seg.loggers import CSV
+from seg.report.command import leave
 from seg.report.record import Part, confidence, sparse_confusion
 from seg.report.run import Run
 from seg.report.thumbnails import encode, room_of
@@ -81,6 +86,47 @@ def test_a_report_or_record_that_cannot_be_made_never_fails_the_run(workplace, s
     assert "test mIoU" in printed
     assert "no report (OSError" in printed
     assert list((workplace / "runs/tiny/version_0/records").glob("test*")) == []
+
+
+def test_a_run_that_ctrl_c_stops_leaves_curves_and_a_page_of_what_there_is(workplace, shapes, capsys):
+    press = "[{class_path: tests.stopping.PressCtrlC, init_args: {step: 5}}]"
+    with pytest.raises(SystemExit) as stopped:
+        run("--config", write_config(workplace / "tiny.yaml", shapes), "--trainer.callbacks", press)
+    assert stopped.value.code == 130
+    folder = workplace / "runs/tiny/version_0"
+    printed = capsys.readouterr().out
+    assert printed.index("go on with the same command") < printed.index("report:")
+    assert np.array(Image.open(folder / "curves.png")).std() > 5
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "no scores and no images" in page
+    assert 'id="curves"' in page
+    assert "5 in 1 epochs" in page
+    assert Run(folder).journal["images"] == 12 + 8
+
+
+def test_a_second_ctrl_c_gets_no_page(workplace, shapes, capsys):
+    twice = "[{class_path: tests.stopping.PressCtrlC, init_args: {step: 5, times: 2}}]"
+    with pytest.raises(SystemExit) as stopped:
+        run("--config", write_config(workplace / "tiny.yaml", shapes), "--trainer.callbacks", twice)
+    assert stopped.value.code == 130
+    assert not list((workplace / "runs/tiny/version_0").glob("*.html"))
+
+
+def test_ctrl_c_while_the_page_is_made_ends_at_once(workplace, monkeypatch):
+    def pressed(*_):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+
+    monkeypatch.setattr("seg.report.page.write", pressed)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as Lightning leaves it
+    logger = CSV(workplace / "run")
+    logger.log_metrics({"train/loss": 1.0}, 0)
+    logger.flush()
+    begin = time.monotonic()
+    leave(logger)
+    assert time.monotonic() - begin < 30
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert (workplace / "run/curves.png").is_file()
 
 
 @pytest.mark.slow

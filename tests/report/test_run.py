@@ -1,18 +1,21 @@
 """Reading run folders, whole ones and what is left of others."""
 
 import math
+import re
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from seg.report import facts
+from seg import draw
+from seg.report import embedding, facts
 from seg.report.command import compare, main, report
-from seg.report.embedding import embedded_json
-from seg.report.page import write
-from seg.report.run import Run, iou_of
-from seg.report.settings import differences
+from seg.report.compare import curve_panels
+from seg.report.embedding import embedded_json, plotly, source
+from seg.report.page import pairs_of, write
+from seg.report.run import ImageEntry, Run, iou_of
+from seg.report.settings import differences, imported
 from tests.report.folders import samples, write_run
 
 
@@ -119,6 +122,109 @@ def test_settings_that_differ_from_defaults_are_found():
     }
 
 
+def test_looking_at_a_run_imports_nothing_else_that_its_configuration_names(tmp_path, monkeypatch):
+    (tmp_path / "mischief.py").write_text("from pathlib import Path\nPath('done').touch()\nclass Net: pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    config = {"model": {"net": {"class_path": "mischief.Net", "init_args": {"a": 1}}}}
+    assert [row[:2] for row in differences(config)] == [("model.net", "mischief.Net"), ("model.net.a", 1)]
+    assert not (tmp_path / "done").exists()
+
+
+def test_a_library_that_does_not_load_leaves_its_settings_without_defaults(monkeypatch):
+    def broken(name):
+        raise OSError("libcudart.so: cannot open shared object file")
+
+    monkeypatch.setattr("seg.report.settings.importlib.import_module", broken)
+    assert imported("timm.models.Net") is None
+    assert imported("Net") is None
+
+
+def test_confusions_come_before_what_is_right_and_what_is_cut_is_said(tmp_path):
+    random = np.random.default_rng(0)
+    images, counts = [], []
+    for index, number in enumerate((3, 40, 60)):
+        chosen = random.choice(400, number, replace=False)
+        pairs = np.stack([chosen // 20, chosen % 20, random.permutation(1000)[:number] + 1], axis=1)
+        images.append(ImageEntry(str(index), (9, 9), pairs, iou_of(pairs, 20), tmp_path, index))
+        counts.append({(t, p): n for t, p, n in pairs.tolist()})
+    assert [sorted(kept) for kept in pairs_of(images, 103)[0]] == [sorted(i.confusion.tolist()) for i in images]
+    assert pairs_of(images, 103)[1] == 0
+    kept, cut = pairs_of(images, 53)
+    assert [len(pairs) for pairs in kept] == [3, 25, 25], "what one leaves is for the others"
+    assert cut == 50
+    for pairs, all_of in zip(kept, counts, strict=True):
+        order = sorted(all_of, key=lambda pair: (pair[0] == pair[1], -all_of[pair]))
+        assert [(t, p) for t, p, _ in pairs] == order[: len(pairs)]
+        assert all(all_of[t, p] == n for t, p, n in pairs)
+    assert pairs_of([], 10) == ([], 0)
+
+
+def test_a_page_says_that_pairs_were_cut(tmp_path, monkeypatch):
+    run = write_run(tmp_path / "run", ["a", "b", "c"], samples(4, 3), 4)
+    assert "pairs of truth and prediction" not in " ".join(write(run).missing)
+    monkeypatch.setattr("seg.report.page.pairs_of.__defaults__", (8,))
+    total = sum(len(image.confusion) for image in run.images)
+    assert f"{total - 8} pairs of truth and prediction, the smallest" in write(run).path.read_text()
+
+
+def test_pictures_leave_room_for_what_the_script_reads(tmp_path, monkeypatch):
+    run = write_run(tmp_path / "run", [f"class {i}" for i in range(120)], samples(30, 120, size=(120, 160)), 30)
+
+    def sizes():
+        html = write(run).path.read_text()
+        pictures = re.findall(r'<script type="text/plain" id="p\d+">(.*?)</script>', html, re.S)
+        return len(re.search(r'id="data">(.*?)</script>', html, re.S)[1]), [len(text) for text in pictures]
+
+    data, pictures = sizes()
+    assert data > 50_000
+    assert len(pictures) == 30
+    monkeypatch.setattr(embedding, "WHOLE", len(plotly()) + data + sum(pictures) // 2)
+    assert sizes()[0] == data
+    assert 0.3 * sum(pictures) < sum(sizes()[1]) <= 0.5 * sum(pictures)
+    assert "of 30 images are listed without pictures" in " ".join(write(run).missing)
+
+
+def test_a_name_that_holds_the_end_of_a_line_keeps_its_curve(tmp_path):
+    run = write_run(tmp_path / "run", ["a", "b\u2028c\x85"], samples(3, 2), 3)
+    header = "step,epoch,val/loss,val/iou/a,val/iou/b\u2028c\x85"
+    (run.folder / "metrics.csv").write_text(f"{header}\r\n0,0,0.7,0.1,0.5\r\n1,0,,,0.6\r\n", encoding="utf-8")
+    run = Run(run.folder)
+    assert run.series["val/iou/b\u2028c\x85"] == [(0.0, 0.5), (1.0, 0.6)]
+    assert run.series["val/loss"] == [(0.0, 0.7)]
+
+
+def contrast(one, other):
+    """Return the contrast of two colours #rrggbb (WCAG 2.2, relative luminance)."""
+
+    def luminance(color):
+        parts = [int(color[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return np.dot(linear, (0.2126, 0.7152, 0.0722))
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_texts_in_colour_can_be_read_on_every_paper():
+    light, dark = source("style.css").split("@media (prefers-color-scheme: dark)", 1)
+    for part, later in ((light, source("style.css")), (dark, dark)):
+        colors = {
+            name: re.search(rf"--{name}: (#\w+)", part)[1] for name in ("paper", "wash", "soft", "accent", "warn")
+        }
+        found = re.findall(r"\.(?:up|down) \{ color: (#\w{6}) \}", later)
+        for color in (*(found[:2] if part is light else found[2:]), colors["soft"], colors["accent"], colors["warn"]):
+            for paper in (colors["paper"], colors["wash"]):
+                paper = paper if len(paper) == 7 else "#" + "".join(2 * digit for digit in paper[1:])
+                assert contrast(color, paper) >= 4.5, (color, paper)
+
+
+def test_an_error_has_the_colours_of_every_other_error_map(tmp_path):
+    html = write(write_run(tmp_path / "run", ["a", "b"], samples(2, 2), 2)).path.read_text()
+    for color in (draw.HIT, draw.MISS, draw.FALSE_ALARM, draw.WRONG, draw.UNSCORED):
+        assert "#{:02x}{:02x}{:02x}".format(*color) in html.split('"marks":')[1].split("}")[0]
+
+
 def test_a_thinned_curve_keeps_its_peaks():
     points = [(float(step), 0.0) for step in range(100_000)]
     points[54_321] = (54_321.0, 9.0)
@@ -154,3 +260,38 @@ def test_runs_are_compared_by_class_image_and_setting(tmp_path, capsys):
         compare(folders[:1], tmp_path / "out.html")
     with pytest.raises(ValueError, match="this is a folder"):
         compare(folders, Path(tmp_path))
+
+
+def test_runs_scored_on_other_images_or_data_are_said_to_be_even_where_their_number_is_the_same(tmp_path):
+    def written(name, images, fingerprint):
+        run = write_run(tmp_path / name / "version_0", ["a", "b"], images, 4)
+        (run.folder / "provenance.json").write_text(f'{{"dataset.fingerprint": "{fingerprint}"}}')
+        return run.folder
+
+    def page_of(*folders):
+        compare(list(folders), tmp_path / "out.html")
+        return (tmp_path / "out.html").read_text()
+
+    same = list(samples(4, 2))
+    one, two = written("one", same, "1234"), written("two", same[::-1], "1234")
+    assert "What cannot be compared" not in page_of(one, two)
+    twice = written("twice", [same[0], *same[:3]], "1234")  # as many images, one of them two times
+    assert (
+        "twice/version_0: the scores are not of the same images as those of one/version_0: 4 of test and 4 of test, 3 "
+        in page_of(one, twice)
+    )
+    other = written("other", same, "5678")
+    html = page_of(one, two, other)
+    assert "other/version_0: another data set than that of one/version_0" in html
+    assert "not of the same images" not in html
+    assert "two/version_0: another" not in html
+
+
+def test_a_run_keeps_its_colour_where_another_lacks_a_curve(tmp_path):
+    runs = [write_run(tmp_path / name / "version_0", ["a", "b"], samples(2, 2), 2) for name in ("one", "two", "three")]
+    (runs[0].folder / "metrics.csv").write_text("step,epoch,train/loss\n0,0,1\n1,0,0.5\n")
+    panels = curve_panels(runs, ["one", "two", "three"])
+    assert [panel["title"] for panel in panels] == ["val/miou", "train/loss"]
+    colors = [{line["name"]: line["color"] for line in panel["lines"]} for panel in panels]
+    assert colors[0] == {name: colors[1][name] for name in ("two", "three")}
+    assert len(set(colors[1].values())) == 3

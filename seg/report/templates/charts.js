@@ -1,7 +1,6 @@
 // Curves and the confusion matrix, drawn by plotly in the page's own colours.
 
 const data = JSON.parse(document.getElementById("data").textContent);
-const LINES = ["#2a5db0", "#d1711f", "#2e8b6f", "#a03c78", "#7a6bb8", "#8a7a2e", "#4f9bc4", "#b8453c"];
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 
 const variable = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -59,11 +58,13 @@ function seen(hex) {
   return `rgb(${parts.map(value => Math.round(value + share * (target - value))).join(",")})`;
 }
 
-function traces(lines) {
+/** Return what plotly draws of lines; with `named`, each point tells its line's name, where no common label does. */
+function traces(lines, named) {
   return lines.flatMap((line, index) => {
-    const color = seen(line.color || LINES[index % LINES.length]), name = escaped(line.name);
+    const color = seen(line.color), name = escaped(line.name);
     const one = { x: line.x, y: line.y, name, type: "scatter", mode: line.x.length < 30 ? "lines+markers" : "lines", legendgroup: String(index),
-      line: { color, width: 2, dash: line.dash || "solid" }, marker: { size: 5, color }, hovertemplate: "%{y:.4g}" };
+      line: { color, width: 2, dash: line.dash || "solid" }, marker: { size: 5, color },
+      hovertemplate: named ? "%{fullData.name} %{y:.3f}<extra></extra>" : "%{y:.4g}" };
     if (!noisy(line.y)) return [one];
     return [{ ...one, mode: "lines", opacity: .3, line: { ...one.line, width: 1 }, showlegend: false, hoverinfo: "skip", hovertemplate: undefined },
       { ...one, mode: "lines", y: runningMean(line.y) }];
@@ -75,11 +76,45 @@ function drawPanel(place) {
   const many = panel.lines.length > 8, values = panel.lines.flatMap(line => line.y);
   const low = values.reduce((a, b) => Math.min(a, b)), high = values.reduce((a, b) => Math.max(a, b));
   const range = low === high ? { range: low ? [Math.min(0, 2 * low), Math.max(0, 2 * low)] : [-1, 1] } : {};  // else ±1 around a rate of 0.001
-  Plotly.react(place, traces(panel.lines), layout({
+  Plotly.react(place, traces(panel.lines, many), layout({
     xaxis: axis({ title: { text: "step", font: { size: 11 }, standoff: 4 } }), yaxis: axis(range), hovermode: many ? "closest" : "x unified",
     showlegend: panel.lines.length > 1 && !(many && place.clientWidth < 420),
     legend: many ? { font: { size: 11 } } : { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11 } } }), CONFIG);
-  if (many) Plotly.restyle(place, { hovertemplate: panel.lines.map(line => `${escaped(line.name)} %{y:.3f}<extra></extra>`) });
+  if (place.tabIndex < 0) {
+    zoomByKeys(place);
+    if (panel.lines.length > 1) listLines(place, panel);
+  }
+}
+
+/** Let keys zoom a chart: + and - around the middle of its steps, arrows along them, 0 to all again. */
+function zoomByKeys(place) {
+  place.tabIndex = 0;
+  place.addEventListener("keydown", event => {
+    const [low, high] = place.layout.xaxis.range, size = high - low;
+    const change = { "+": [.25, -.25], "-": [-.5, .5], ArrowLeft: [-.25, -.25], ArrowRight: [.25, .25], 0: null }[event.key];
+    if (change === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    Plotly.relayout(place, change ? { "xaxis.range": [low + change[0] * size, high + change[1] * size] } : { "xaxis.autorange": true, "yaxis.autorange": true });
+  });
+}
+
+/** List the lines of a chart under it, to be switched on and off without a pointer. */
+function listLines(place, panel) {
+  const list = document.createElement("details"), summary = document.createElement("summary");
+  const tracesOf = index => place.data.flatMap((trace, at) => trace.legendgroup === String(index) ? [at] : []);
+  const boxes = panel.lines.map((line, index) => {
+    const label = document.createElement("label"), box = document.createElement("input");
+    Object.assign(box, { type: "checkbox", checked: true });
+    box.addEventListener("change", () => Plotly.restyle(place, { visible: box.checked ? true : "legendonly" }, tracesOf(index)));
+    label.append(box, " " + line.name);
+    list.append(label, " ");
+    return box;
+  });
+  list.className = "lines";
+  summary.textContent = "lines";
+  list.prepend(summary);
+  place.after(list);
+  place.on("plotly_restyle", () => boxes.forEach((box, index) => { box.checked = place.data[tracesOf(index)[0]].visible !== "legendonly"; }));
 }
 
 /** Draw charts when they come into sight, and again when light turns to dark. */

@@ -1,8 +1,9 @@
 // Pictures of the images: unpacked when wanted, painted with the classes' colours on a canvas.
 
-const IGNORE = 255, WRONG = [214, 40, 40], UNSCORED = [128, 140, 176];
-const HIT = [42, 157, 143], MISSED = [244, 162, 97], FALSE_ALARM = [200, 60, 160];
-const colors = data.colors.map(hex => [1, 3, 5].map(start => parseInt(hex.slice(start, start + 2), 16)));
+const IGNORE = 255;
+const channels = hex => [1, 3, 5].map(start => parseInt(hex.slice(start, start + 2), 16));
+const colors = data.colors.map(channels);
+const { hit, miss, falseAlarm, wrong, unscored } = Object.fromEntries(Object.entries(data.marks).map(([kind, hex]) => [kind, channels(hex)]));
 const unpacked = new Map();
 
 function bytesOf(base64) {
@@ -91,13 +92,13 @@ function byError(found, chosen) {
   const { cls, pair } = chosen;
   return index => {
     const truth = found.truth.labels[index], said = found.prediction.labels[index];
-    if (truth === IGNORE) return [...UNSCORED, 200];
-    if (pair) return truth === pair[0] && said === pair[1] ? [...WRONG, 230] : null;
+    if (truth === IGNORE) return [...unscored, 200];
+    if (pair) return truth === pair[0] && said === pair[1] ? [...wrong, 230] : null;
     if (cls != null) {
-      if (truth === cls && said === cls) return [...HIT, 200];
-      return truth === cls ? [...MISSED, 225] : said === cls ? [...FALSE_ALARM, 225] : null;
+      if (truth === cls && said === cls) return [...hit, 200];
+      return truth === cls ? [...miss, 225] : said === cls ? [...falseAlarm, 225] : null;
     }
-    return truth === said ? null : [...WRONG, 215];
+    return truth === said ? null : [...wrong, 215];
   };
 }
 

@@ -136,11 +136,17 @@ if (byId("images")) {
     show(state.list[position].index);
   };
 
+  /** Go to the images, the focus with the eye: what was clicked may be far above, or gone. */
+  const goToImages = () => {
+    byId("images").scrollIntoView();
+    byId("images-heading").focus({ preventScroll: true });
+  };
+
   window.choosePair = (truth, prediction) => {
     Object.assign(state, { pair: [truth, prediction], cls: null });
     byId("class-filter").value = "";
     apply();
-    byId("images").scrollIntoView();
+    goToImages();
   };
   const chooseClass = cls => {
     Object.assign(state, { cls, pair: null });
@@ -151,7 +157,7 @@ if (byId("images")) {
   byId("order").addEventListener("change", event => { state.order = event.target.value; apply(); });
   byId("class-filter").addEventListener("change", event => chooseClass(event.target.value === "" ? null : Number(event.target.value)));
   byId("search").addEventListener("input", event => { state.query = event.target.value.trim(); apply(); });
-  byId("pair-clear").addEventListener("click", () => { state.pair = null; apply(); });
+  byId("pair-clear").addEventListener("click", () => { state.pair = null; apply(); goToImages(); });
   byId("layers").addEventListener("change", event => { viewer.layers = event.target.value.split(","); show(state.current); });
   byId("opacity").addEventListener("input", () => show(state.current));
   byId("previous").addEventListener("click", () => step(-1));
@@ -165,7 +171,7 @@ if (byId("images")) {
   document.querySelectorAll("[data-pair]").forEach(button => button.addEventListener("click", () => choosePair(...button.dataset.pair.split(",").map(Number))));
   document.querySelectorAll("[data-class]").forEach(button => button.addEventListener("click", () => {
     chooseClass(Number(button.dataset.class));
-    byId("images").scrollIntoView();
+    goToImages();
   }));
   new IntersectionObserver(entries => { if (entries[0].isIntersecting && !byId("more").hidden) more(); }, { rootMargin: "600px" }).observe(byId("more"));
   apply();
