@@ -99,7 +99,7 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         default=0,
         metavar="PIXELS",
-        help="holes in a region of up to so many pixels are filled (0: off)",
+        help="what one region encloses becomes part of it, up to so many pixels with all that is in it (0: off)",
     )
 
     labelme = parser.add_argument_group(

@@ -77,7 +77,7 @@ def jobs_of(
     from seg.predict.annotations import made_by_hand
 
     for kind in report.rows:
-        _refuse_foreign(kind, out / f"{kind}.csv", made)
+        _claim(kind, out / f"{kind}.csv", made)
     for name, path in names.items():
         files = {kind: target_of(kind, name, out, path) for kind in KINDS if kind in save}
         annotation = target_of("labelme", name, out, path)
@@ -88,8 +88,7 @@ def jobs_of(
         if not overwrite:
             files = {kind: target for kind, target in files.items() if not made.is_done(kind, target, path)}
         for kind, target in files.items():
-            if kind != "labelme":  # whose files tell themselves
-                _refuse_foreign(kind, target, made)
+            _claim(kind, target, made)
         if by_hand and "ranking" in report.rows:  # which is for images that are left to annotate
             report.annotated.append(path)
             made.forget_rows("ranking", path)
@@ -108,11 +107,14 @@ def jobs_of(
             report.done.append(path)
 
 
-def _refuse_foreign(kind: str, target: Path, made: Made) -> None:
-    if target.is_file() and not made.wrote(kind, target):
+def _claim(kind: str, target: Path, made: Made) -> None:
+    """Note that a file is to be written, unless another of this name is there."""
+    tells_itself = kind == "labelme"  # see `made_by_hand`
+    if not tells_itself and target.is_file() and not made.wrote(kind, target):
         raise ValueError(
             f"{target} is there, and seg predict has not written it; give another --out folder, or move the file away"
         )
+    made.claim(kind, target)
 
 
 def labels_folder(names: dict[Path, Path], out: Path) -> Path:

@@ -7,7 +7,8 @@ from typing import Any
 from seg.files import replacing
 
 FILE = ".prediction.json"
-"""In the output folder: with what settings each kind of output was made, and which images a table has rows of."""
+"""In the output folder: with what settings each kind of output was made, which files of it are ours, and which images a
+table has rows of."""
 
 
 class Made:
@@ -27,8 +28,8 @@ class Made:
         for kind, wanted in settings.items():
             known = json.loads(json.dumps(wanted))  # as it comes back
             if self.kinds.get(kind, {}).get("settings") != known:
-                begun = self.kinds.get(kind, {}).get("begun")
-                self.kinds[kind] = {"settings": known, "since": None, "rows": {}, "begun": begun}
+                ours = {name: self.kinds.get(kind, {}).get(name) for name in ("begun", "files")}
+                self.kinds[kind] = {"settings": known, "since": None, "rows": {}, **ours}
 
     def start(self) -> None:
         """Note that what is written from now on is made with these settings."""
@@ -46,17 +47,32 @@ class Made:
             self._write(temporary)
 
     def is_done(self, kind: str, target: Path, image: Path) -> bool:
-        """Tell whether a file is there and newer than its image and the settings."""
+        """Tell whether a file is ours and newer than its image and the settings."""
         since = self.kinds[kind]["since"]
         try:
-            return since is not None and target.stat().st_mtime_ns >= max(since, image.stat().st_mtime_ns)
+            return (
+                since is not None
+                and self._claimed(kind, target)
+                and target.stat().st_mtime_ns >= max(since, image.stat().st_mtime_ns)
+            )
         except OSError:
             return False
 
     def wrote(self, kind: str, target: Path) -> bool:
-        """Tell whether a file is as new as the first run that wrote this kind here, with whatever settings."""
+        """Tell whether a run of whatever settings has written a file, as far as its name and time tell."""
         begun = self.kinds[kind].get("begun")
-        return begun is not None and target.stat().st_mtime_ns >= begun
+        return begun is not None and self._claimed(kind, target) and target.stat().st_mtime_ns >= begun
+
+    def claim(self, kind: str, target: Path) -> None:
+        """Note that a file is to be written, and ours from then on."""
+        self.kinds[kind]["files"] = self.kinds[kind].get("files") or {}
+        self.kinds[kind]["files"][self._name(target)] = True
+
+    def _claimed(self, kind: str, target: Path) -> bool:
+        return self._name(target) in (self.kinds[kind].get("files") or {})
+
+    def _name(self, target: Path) -> str:
+        return target.relative_to(self.path.parent).as_posix()
 
     def has_rows(self, kind: str, image: Path) -> bool:
         """Tell whether a table's rows are those of this version of an image."""
