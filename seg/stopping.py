@@ -54,7 +54,7 @@ class LastCheckpoint(Checkpoint):
         self.handlers: dict[int, Any] = {}
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Take over Ctrl-C for the time of a fit; remove what killed runs left half written."""
+        """Remove what killed runs left half written."""
         if stage != "fit":
             return
         run = run_folder(trainer)
@@ -63,10 +63,13 @@ class LastCheckpoint(Checkpoint):
         if self.path is not None and trainer.is_global_zero:
             sweep(self.path.parent)
             sweep(self.path.parent.parent)
-        self.take(signal.SIGINT)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take over SIGTERM, too: Lightning's own handler, set up by now, stops in the midst of accumulated batches."""
+        """Take over Ctrl-C, and SIGTERM: Lightning's own handler stops in the midst of accumulated batches.
+
+        Not before Lightning has set up its own: at the end it puts back what it found.
+        """
+        self.take(signal.SIGINT)
         self.take(signal.SIGTERM)
         self.saved_at = time.monotonic()
 
@@ -77,8 +80,13 @@ class LastCheckpoint(Checkpoint):
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Give the signals back."""
+        self.give_back()
+
+    def give_back(self) -> None:
+        """Leave the signals to whoever had them, where nobody has taken them meanwhile: Lightning goes first."""
         for number, handler in self.handlers.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) == self.ask_to_stop:
+                signal.signal(number, handler)
         self.handlers = {}
 
     def ask_to_stop(self, number: int, frame: FrameType | None) -> None:
@@ -175,6 +183,7 @@ class LastCheckpoint(Checkpoint):
         """Keep the numbers that were logged; the state itself may be half changed and is not saved."""
         with suppress(OSError):  # on a full disk the first error is the one to tell
             self.flush(trainer)
+        self.give_back()  # there will be no teardown
 
 
 def in_order(trainer: pl.Trainer) -> bool:

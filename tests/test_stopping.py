@@ -1,4 +1,5 @@
 import csv
+import signal
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,6 +36,26 @@ def stop_and_go_on(config: Path, *steps: int) -> tuple[Path, Path]:
         going_on = ["--ckpt_path", folder / "checkpoints/last.ckpt"]
     run("--config", config, *going_on)
     return Path("runs/tiny/version_0"), folder
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_signals_are_left_as_they_were_after_a_fit_that_ends_and_after_one_that_fails(workplace, shapes, fails):
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    config = write_config(workplace / "tiny.yaml", shapes, max_epochs=1)
+    if fails:
+        with pytest.raises(ValueError, match="broken on purpose"):
+            run("--config", config, "--trainer.callbacks", "[{class_path: tests.test_stopping.Breaks}]")
+    else:
+        run("--config", config)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+class Breaks(Callback):
+    """Fail in the second step."""
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if batch_idx == 1:
+            raise ValueError("broken on purpose")
 
 
 @pytest.mark.parametrize(
