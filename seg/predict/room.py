@@ -38,7 +38,7 @@ class Room:
             self.changed.notify_all()
 
     def open(self) -> None:
-        """Let everybody in from now on: after an error nobody may wait for what is never noted again."""
+        """Let everybody in from now on: after an interruption nobody may wait for what is never noted again."""
         with self.changed:
             self.most = math.inf
             self.changed.notify_all()
