@@ -131,7 +131,7 @@ def test_temporary_files_of_dead_processes_are_swept_and_those_of_living_ones_st
         temporary.write_text("y")
 
 
-@pytest.mark.parametrize("kills", [pytest.param(3), pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(50, marks=pytest.mark.slow)])
 def test_a_run_that_is_killed_again_and_again_always_goes_on_and_ends_as_if_nothing_had_been(workplace, shapes, kills):
     """Kill the real command at random moments, many of them in the midst of a save, and go on each time."""
     chance = random.Random(kills)

@@ -29,8 +29,8 @@ def saved(value: object) -> bytes:
     return held.getvalue()
 
 
-GARBAGE = [bytes([value]) for value in range(256)]
-GARBAGE += [bytes([value]) + b"ext of something" for value in range(128)]
+GARBAGE = [bytes([value]) for value in range(0, 256, 11)]
+GARBAGE += [bytes([value]) + b"ext of something" for value in range(0, 128, 11)]
 GARBAGE += [saved(torch.zeros(3)), saved([1, 2]), saved({"a": 1}), saved({"seg": 3}), saved({"seg": {"format": "x"}})]
 GARBAGE += [saved({"seg": {"format": 1}, "state_dict": []}), saved({"seg": {"format": 1}, "state_dict": {}})]
 GARBAGE += [b"\x80\x02" + b"(" * 5000, b"PK\x03\x04" + bytes(100)]
