@@ -36,6 +36,7 @@ def fill_holes(labels: np.ndarray, largest: int) -> np.ndarray:
                     area = np.count_nonzero(hole)
                 if area <= largest:
                     found.append((area, box, hole, value))
+        del others  # before the next one is made: four bytes a pixel
     filled = labels.copy()
     for _, box, hole, value in sorted(found, key=lambda hole: hole[0]):
         filled[box][hole] = value
@@ -92,4 +93,5 @@ def _small_regions(labels: np.ndarray, smallest: int) -> list[tuple[int, int, Bo
             box = slice(max(0, top - 1), top + height + 1), slice(max(0, left - 1), left + width + 1)
             if number:
                 found.append((area, number, box, regions[box].copy()))
+        del regions  # before the next one is made: four bytes a pixel
     return sorted(found, key=lambda region: region[0])
