@@ -37,7 +37,7 @@ _WORDS = {
     *("positive", "integer", "nonnegative", "negative", "precision", "real", "zero", "nonzero", "finite", "int_oo"),
     *("True", "False", "true", "false", "oo", "Infinity", "NegativeInfinity"),
     # conditions on sizes in Python
-    *("L", "images", "size", "and", "or", "not", "max", "min", "abs", "e"),
+    *("L", "images", "size", "and", "or", "not", "max", "min", "abs", "e", "torch", "sym_max", "sym_min"),
 }
 """All words that a size or a condition may be made of; torch hands both to `eval`."""
 _CHARACTERS = re.compile(r"[\w\s()\[\],.'\"+\-*/%<>=!&|~^]*")

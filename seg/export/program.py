@@ -84,8 +84,8 @@ def trace(module: Exportable, channels: int, dtype: str) -> "ExportedProgram":
 
     """
     free = torch.export.Dim.DYNAMIC
-    # no side is 1 or like another, or the graph would be tied to it
-    example = torch.zeros(2, channels, 3 * SMALLEST_SIZE, 5 * SMALLEST_SIZE, dtype=getattr(torch, dtype))
+    # No side is 1 or like another, or the graph would be tied to it; nor is one behind DeconvNet's fc6 (maps - 6).
+    example = torch.zeros(2, channels, 11 * SMALLEST_SIZE, 13 * SMALLEST_SIZE, dtype=getattr(torch, dtype))
     with torch.no_grad():
         return torch.export.export(module, (example,), dynamic_shapes=({0: free, 2: free, 3: free},))
 

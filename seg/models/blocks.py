@@ -33,9 +33,13 @@ class InstanceNorm2d(nn.InstanceNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the normalised (B, C, H, W) maps."""
-        if x.size(2) * x.size(3) == 1:
-            return x * self.weight.view(-1, 1, 1) + self.bias.view(-1, 1, 1)
-        return super().forward(x)
+        if torch.compiler.is_exporting():  # a branch would be taken once, for the size of the example
+            maps = torch.instance_norm(x, self.weight, self.bias, None, None, True, 0.0, self.eps, False)
+            return torch.where(torch.scalar_tensor(x.size(2) * x.size(3), device=x.device) == 1, self._scaled(x), maps)
+        return self._scaled(x) if x.size(2) * x.size(3) == 1 else super().forward(x)
+
+    def _scaled(self, x: Tensor) -> Tensor:
+        return x * self.weight.view(-1, 1, 1) + self.bias.view(-1, 1, 1)
 
 
 def norm_layer(norm: str, channels: int) -> nn.Module:
