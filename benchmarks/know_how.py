@@ -104,6 +104,20 @@ BEFORE = {
 }
 """Runs that rows build on: how many times the rows' time they take, their data set if another, and their settings."""
 
+UNCHANGED = {
+    "camvid": [],
+    "shapes": [part("albumentations.CenterCrop", height=96, width=96)],
+}
+"""What makes images of one size, as a batch needs them, and nothing else: those of Shapes are of several."""
+
+CHOSEN_CROP = {
+    "camvid": {},
+    "shapes": {
+        "data.augment": [part("seg.data.transforms.RandomScaleCrop", height=96, width=96, scale=[1.0, 1.0]), FLIP]
+    },
+}
+"""The crop that can choose its window, where the baseline takes another."""
+
 RARE = {"camvid": ["Pole", "SignSymbol", "Pedestrian", "Bicyclist"], "shapes": ["ring", "cross", "heart"]}
 
 
@@ -139,8 +153,8 @@ def tricks(data):
         "cross-entropy + Dice": {"model.loss": total(dice=part("seg.losses.Dice"))},
         "cross-entropy + Lovász": {"model.loss": total(lovasz=part("seg.losses.Lovasz"))},
         "class-balanced sampling": {"data.sampling": "balanced"},
-        "half the crops hold a rare class": {"data.rare_crops": 0.5},
-        "no augmentation": {"data.augment": []},
+        "half the crops hold a rare class": {"data.rare_crops": 0.5, **CHOSEN_CROP[data]},
+        "no augmentation": {"data.augment": UNCHANGED[data]},
         "colour jitter too": {"data.augment+": [part("seg.data.transforms.FastColorJitter")]},
         "multi-scale 0.75 to 1.25": {"data.multi_scale": [0.75, 1.0, 1.25]},
         "MixUp": {"model.mixing": part("seg.mixing.MixUp")},

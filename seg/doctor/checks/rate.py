@@ -20,6 +20,8 @@ STOP = 4.0
 """Times the lowest loss at which it is over, as in Lightning's finder (early_stop_threshold)."""
 LEARNT = 0.03
 """Share by which the loss must fall somewhere: less is the noise of the crops."""
+RISEN = 0.25
+"""Share of its fall that the loss may rise again before another fall, as hard pixels alone make, is no learning."""
 SLOW = 300.0
 """Times below the suggestion: range tests are right within a factor of ten or so, and fine-tuning wants another."""
 SHARE = 0.2
@@ -67,8 +69,10 @@ def rate(setup: Setup) -> Iterator[Finding]:
         return
     curve = np.array(smooth)
     rates = factors[: len(curve)] * base
-    lowest = int(curve.argmin())
     beginning = float(curve[: PER_DECADE // 2].mean())
+    least = np.minimum.accumulate(curve)
+    risen = np.flatnonzero((least <= (1 - LEARNT) * beginning) & (curve - least > RISEN * (beginning - least)))
+    lowest = int(curve[: risen[0] if len(risen) else None].argmin())
     grown = np.flatnonzero(curve[lowest:] >= beginning) + lowest
     limit = float(rates[grown[0]]) if len(grown) else (None if len(curve) == steps or cut else float(rates[-1]))
     slopes = np.gradient(curve[: lowest + 1]) if lowest >= 2 else np.zeros(1)
