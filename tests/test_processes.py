@@ -168,6 +168,6 @@ def test_two_processes_draw_each_mask_once_before_the_first_step(workplace):
     result = process("--config", config)
     assert result.returncode == 0, result.stdout + result.stderr
     drawn = Counter((root / "drawn.txt").read_text().split())
-    # once to count classes for split and weights; then one image a process to train on, and the two to test on
+    # once to count classes for split and weights; then one image a process to train on, the two to test on, one to show
     assert set(drawn) == {str(number) for number in range(8)}
-    assert sum(drawn.values()) == 8 + 2 + 2
+    assert sum(drawn.values()) == 8 + 2 + 2 + 1
