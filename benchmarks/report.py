@@ -30,7 +30,8 @@ from seg.metrics import scores
 from seg.models import UNet
 from seg.report.journal import Journal
 from seg.report.page import write
-from seg.report.record import FOLDER, FORMAT, ImageRecord, Part, plain_scores
+from seg.report.part import Part
+from seg.report.record import FOLDER, FORMAT, ImageRecord, plain_scores
 from seg.report.run import Run, dense
 from seg.report.thumbnails import room_of
 from seg.task import SegmentationTask

@@ -13,7 +13,7 @@ import yaml
 
 from seg.report import facts
 from seg.report.embedding import colored, data_url, packed, printable, render, room_beside, save
-from seg.report.record import sparse
+from seg.report.part import sparse
 from seg.report.run import ImageEntry, Record, Run
 from seg.report.settings import MISSING, differences
 from seg.signs import signs

@@ -9,12 +9,9 @@ The JSON file is written last and replaced whole, so that a reader sees one comp
 import json
 import time
 import uuid
-import zipfile
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from threading import BoundedSemaphore
 from typing import Any
 
 import numpy as np
@@ -26,14 +23,12 @@ from torch import Tensor
 
 from seg.callbacks import visible
 from seg.files import replacing
-from seg.metrics import count_labels
-from seg.report.thumbnails import encode, room_of, side_of
+from seg.report.part import Part, sparse
+from seg.report.thumbnails import room_of, side_of
 
 FORMAT = 1
 """Version of what a record holds."""
 FOLDER = "records"
-WAITING = 4
-"""Batches that may wait to be encoded; more would hold too much memory, so that the test waits instead."""
 
 
 class ImageRecord(Callback):
@@ -66,8 +61,10 @@ class ImageRecord(Callback):
         stage = "test" if trainer.testing else "val"
         self.token, self.started = trainer.strategy.broadcast(uuid.uuid4().hex[:8]), time.monotonic()
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            path = self.folder / f"{stage}-{self.token}-{trainer.global_rank}.zip"
+            path = None  # of other processes, whose folder may lie on another machine's disk
+            if trainer.is_global_zero:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                path = self.folder / f"{stage}-{self.token}-0.zip"
             self.part = Part(path, room_of(_images(trainer)), len(pl_module.class_names), pl_module.ignore_index)
         except OSError as error:
             self._failed(error)
@@ -97,25 +94,31 @@ class ImageRecord(Callback):
             self._failed(error)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Close the parts of all processes, then write what makes them one record."""
+        """Close the parts of all processes, bring them together and write what makes them one record."""
         if not self.token:
             return
-        stage, token = "test" if trainer.testing else "val", self.token
+        stage, token, content = "test" if trainer.testing else "val", self.token, None
         try:
             if self.part is not None:
-                self.part.finish()
+                content = self.part.finish()
                 self.part = None
         except Exception as error:
             self._failed(error)
         self._close()
-        trainer.strategy.barrier()
+        contents = gathered(content, trainer)
         if not trainer.is_global_zero:
             return
+        try:
+            for rank, content in enumerate(contents):
+                if content:
+                    (self.folder / f"{stage}-{token}-{rank}.zip").write_bytes(content)
+        except OSError as error:
+            self._failed(error)
         parts = sorted(self.folder.glob(f"{stage}-{token}-*.zip"), key=lambda path: int(path.stem.split("-")[2]))
         if not parts:
             return
         data = getattr(trainer, "datamodule", None)
-        content = {
+        record = {
             "format": FORMAT,
             "stage": stage,
             "split": getattr(data, "test_split_name", stage) if stage == "test" else stage,
@@ -134,7 +137,7 @@ class ImageRecord(Callback):
         }
         try:
             with replacing(self.folder / f"{stage}.json") as temporary:
-                temporary.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
+                temporary.write_text(json.dumps(record, allow_nan=False), encoding="utf-8")
             for path in self.folder.glob(f"{stage}-*.zip"):  # the record before, and what crashed runs left
                 if path not in parts:
                     path.unlink(missing_ok=True)
@@ -175,104 +178,20 @@ class ImageRecord(Callback):
         self.token = token  # the other processes wait for this one at the end
 
 
-class Part:
-    """One process's part of a record, encoded and written by a thread of its own.
-
-    Args:
-        path: zip file.
-        room: bytes that the pictures of one image may take.
-        num_classes: number of classes.
-        ignore_index: label that does not count.
-
-    """
-
-    def __init__(self, path: Path, room: int, num_classes: int, ignore_index: int) -> None:
-        self.path, self.room = path, room
-        self.num_classes, self.ignore_index = num_classes, ignore_index
-        self.file = zipfile.ZipFile(path, "w", zipfile.ZIP_STORED)
-        self.rows: list[dict[str, Any]] = []
-        self.thread = ThreadPoolExecutor(1, "record")
-        self.free = BoundedSemaphore(WAITING)
-        self.error: Exception | None = None
-
-    def add(
-        self,
-        names: list[str],
-        images: np.ndarray,
-        truths: np.ndarray,
-        predictions: np.ndarray,
-        confidences: np.ndarray | None,
-    ) -> None:
-        """Take a batch: images (B, h, w, N), labels (B, H, W), confidences uint8 (B, h', w').
-
-        Raises:
-            Exception: what went wrong with an earlier batch.
-
-        """
-        if self.error is not None:
-            raise self.error
-        shown = confidences if confidences is not None else [None] * len(names)
-        self.free.acquire()
-        self.thread.submit(self._encode, zip(names, images, truths, predictions, shown, strict=True))
-
-    def finish(self) -> None:
-        """Write what is left and the table of images.
-
-        Raises:
-            Exception: what went wrong on the way.
-
-        """
-        self.thread.shutdown()
-        if self.error is not None:
-            raise self.error
-        self.file.writestr("images.json", json.dumps(self.rows), zipfile.ZIP_DEFLATED)
-        self.file.close()
-
-    def abandon(self) -> None:
-        """Remove the part."""
-        self.thread.shutdown(cancel_futures=True)
-        with suppress(OSError, ValueError):
-            self.file.close()
-        with suppress(OSError):
-            self.path.unlink(missing_ok=True)
-
-    def _encode(self, images: Iterable[tuple[str, np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]]) -> None:
-        try:
-            if self.error is None:
-                for image in images:
-                    self._encode_one(*image)
-        except Exception as error:  # handed to whoever adds the next batch
-            self.error = error
-        finally:
-            self.free.release()
-
-    def _encode_one(
-        self, name: str, image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, confidence: np.ndarray | None
-    ) -> None:
-        number = len(self.rows)
-        counts = sparse_confusion(truth, prediction, self.num_classes, self.ignore_index)
-        truth = np.where(truth == self.ignore_index, 255, truth).astype(np.uint8)
-        for file, content in encode(image, truth, prediction, confidence, self.room).items():
-            self.file.writestr(f"{number:06d}/{file}", content)
-        self.rows.append({"id": name, "height": truth.shape[0], "width": truth.shape[1], "confusion": counts})
-
-
-def sparse_confusion(truth: np.ndarray, prediction: np.ndarray, classes: int, ignore_index: int) -> list[list[int]]:
-    """Return the confusion matrix of an image, see `sparse`."""
-    found, true = (torch.from_numpy(np.ascontiguousarray(labels)).flatten() for labels in (prediction, truth))
-    return sparse(count_labels(found, true, classes, ignore_index).numpy())
-
-
-def sparse(confusion: np.ndarray) -> list[list[int]]:
-    """Return [truth, prediction, pixels] of the pairs that occur in a confusion matrix (C, C)."""
-    return [[t, p, int(confusion[t, p])] for t, p in np.argwhere(confusion).tolist()]
-
-
 def confidence(logits: Tensor, side: int) -> Tensor:
     """Return the largest probability as uint8 (B, h, w) of 0..255, at about every n-th pixel of logits (B, C, H, W)."""
     step = max(1, -(-max(logits.shape[-2:]) // max(side, 1)))
     few = logits[:, :, step // 2 :: step, step // 2 :: step] if min(logits.shape[-2:]) > step // 2 else logits
     return (few.float().softmax(1).amax(1).nan_to_num() * 255).round().to(torch.uint8)
+
+
+def gathered(content: bytes | None, trainer: pl.Trainer) -> list[bytes | None]:
+    """Return what all processes give, in the first one; nothing in the others."""
+    if trainer.world_size == 1:
+        return [content]
+    contents: list[bytes | None] | None = [None] * trainer.world_size if trainer.is_global_zero else None
+    torch.distributed.gather_object(content, contents)
+    return contents or []
 
 
 def plain_scores(result: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from seg.metrics import scores
-from seg.report.record import FOLDER, FORMAT, Part, plain_scores
+from seg.report.part import Part
+from seg.report.record import FOLDER, FORMAT, plain_scores
 from seg.report.run import Run, dense
 from seg.report.thumbnails import room_of
 

@@ -14,7 +14,8 @@ from PIL import Image
 from seg import predict
 from seg.loggers import CSV
 from seg.report.command import leave
-from seg.report.record import Part, confidence, sparse_confusion
+from seg.report.part import Part, sparse_confusion
+from seg.report.record import confidence
 from seg.report.run import Run
 from seg.report.thumbnails import encode, room_of
 from tests.command import process, run, write_config
@@ -78,7 +79,7 @@ def test_a_report_or_record_that_cannot_be_made_never_fails_the_run(workplace, s
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("seg.report.record.encode", full)
+    monkeypatch.setattr("seg.report.part.encode", full)
     monkeypatch.setattr("seg.report.page.write", full)
     with pytest.warns(UserWarning, match="no record for the report"):
         run("--config", write_config(workplace / "tiny.yaml", shapes, max_epochs=1))
