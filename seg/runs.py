@@ -66,7 +66,8 @@ def run_folder(checkpoint: Path | None, root: Path, name: str, job: jobs.Job | N
         PermissionError: the folder can't be made or written; the cure is named.
 
     """
-    if (given := os.environ.get(ENVIRONMENT)) and os.environ.get("LOCAL_RANK", "0") != "0":
+    # what Lightning has started inherits the folder; the processes of a job may inherit that of another run
+    if job is None and (given := os.environ.get(ENVIRONMENT)) and os.environ.get("LOCAL_RANK", "0") != "0":
         return Path(given)
 
     def decide() -> str:

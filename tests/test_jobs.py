@@ -148,6 +148,13 @@ def test_the_first_process_chooses_the_run_folder_of_all(tmp_path, four):
     assert not (tmp_path / "machine_1").exists()
 
 
+def test_a_process_of_a_job_does_not_take_the_folder_of_the_run_that_started_it(tmp_path, four, monkeypatch):
+    monkeypatch.setenv(runs.ENVIRONMENT, "runs/of/another")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    folders = in_each(four, lambda job: runs.run_folder(None, tmp_path, "tiny", job))
+    assert folders == [tmp_path / "tiny/version_0"] * 4
+
+
 def test_a_restart_that_one_machine_counts_is_one_for_all(four):
     counted = [job._replace(restarts=job.machine) for job in four]
     assert in_each(counted, jobs._most_restarts) == [1, 1, 1, 1]
