@@ -67,7 +67,7 @@ def page(folder, number):
     part.finish()
     encoding = time.perf_counter() - begin
     total = sum(dense(row["confusion"], CLASSES) for row in part.rows)
-    facts = {"format": FORMAT, "split": "test", "names": NAMES, "colors": COLORS, "parts": [part.path.name]}
+    facts = {"format": FORMAT, "split": "test", "names": NAMES, "colors": COLORS, "parts": [part.place.name]}
     text = json.dumps(facts | plain_scores(scores(torch.from_numpy(total))))
     (records / "test.json").write_text(text, encoding="utf-8")
     begin = time.perf_counter()

@@ -50,6 +50,12 @@ class EMA(WeightAveraging):
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps)) if self.ramp else self.decay
         get_ema_multi_avg_fn(decay)(averaged, current, number)  # type: ignore[no-untyped-call]
 
+    def setup(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
+        """Copy the task, its class weights included."""
+        if stage == "fit" and hasattr(pl_module, "balance_loss"):
+            pl_module.balance_loss()  # counted later, they would be a buffer that the copy lacks
+        super().setup(trainer, pl_module, stage)
+
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Bring the average to the device of the weights: it was made before they were moved."""
         assert self._average_model is not None

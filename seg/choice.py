@@ -21,17 +21,21 @@ class ImageCounts:
     Args:
         name: of the image.
         counts: int64 (3, C), still on the device that counted, so that nobody waits for it.
+        include_background: false leaves class 0 out of IoU and mean.
 
     """
 
     name: str
     counts: Tensor
+    include_background: bool = True
 
     def settled(self) -> "Scored":
         """Return the image's scores; waits for the device."""
         correct, truth, found = self.counts.cpu().numpy().astype(np.float64)
         union = truth + found - correct
         iou = np.divide(correct, union, out=np.full_like(union, np.nan), where=union > 0)
+        if not self.include_background:
+            iou[0] = np.nan
         known = iou[~np.isnan(iou)]
         mean = float(known.mean()) if known.size else float("nan")
         accuracy = float(correct.sum() / truth.sum()) if truth.sum() else float("nan")
@@ -55,7 +59,12 @@ class Scored:
 
 
 def image_counts(
-    names: Sequence[str], labels: Tensor, target: Tensor, classes: int, ignore_index: int = 255
+    names: Sequence[str],
+    labels: Tensor,
+    target: Tensor,
+    classes: int,
+    ignore_index: int = 255,
+    include_background: bool = True,
 ) -> list[ImageCounts]:
     """Count the images of a batch, each by itself, without waiting for the device.
 
@@ -65,6 +74,7 @@ def image_counts(
         target: truth (B, H, W).
         classes: number of classes C.
         ignore_index: label of the truth that does not count, nor do the predictions there.
+        include_background: false leaves class 0 out of what `settled` returns as IoU and mean.
 
     """
     if target.device.type == "cpu":
@@ -73,7 +83,7 @@ def image_counts(
         stacked = [torch.stack([matrix.diagonal(), matrix.sum(1), matrix.sum(0)]) for matrix in counted]
     else:
         stacked = list(_count_without_waiting(labels, target, classes))
-    return [ImageCounts(str(name), image) for name, image in zip(names, stacked, strict=True)]
+    return [ImageCounts(str(name), image, include_background) for name, image in zip(names, stacked, strict=True)]
 
 
 def _count_without_waiting(labels: Tensor, target: Tensor, classes: int) -> Tensor:

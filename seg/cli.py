@@ -270,7 +270,7 @@ class SegCLI(LightningCLI):
         self.show("test")
         if not (self.run / "checkpoints" / "best.ckpt").exists():
             print("tested last.ckpt: no validation took place, so that there is no best.ckpt")
-        for line in [*summaries(self.trainer), *signs(self.csv.series())]:
+        for line in [*summaries(self.trainer), *signs(self.csv.series(), self.occurring())]:
             print(line)
         places = {"checkpoint": tested, "curves": self.run / "curves.png", "examples": self.run / "examples"}
         for label, path in {**places, "numbers": self.csv.path}.items():
@@ -299,6 +299,13 @@ class SegCLI(LightningCLI):
         if folder is None or {Path(name).resolve() for name in self.given} != {(folder / "config.yaml").resolve()}:
             return None
         return folder
+
+    def occurring(self) -> list[str] | None:
+        """Return the classes that the last validation's masks hold, where there was one."""
+        if (result := self.model.results.get("val")) is None:
+            return None
+        counted = result["confusion"].sum(1).tolist()
+        return [name for name, pixels in zip(self.model.class_names, counted, strict=True) if pixels]
 
     def show(self, stage: str) -> None:
         """Print the table of a stage's scores."""

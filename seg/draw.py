@@ -191,9 +191,9 @@ def example(
         panels += [(caption, colorize(prediction, colors)), ("overlay", overlay(image, prediction, colors))]
     else:
         scored = truth != IGNORE
-        wrong = float((truth != prediction)[scored].mean()) if scored.any() else 0.0
+        share = f"{100 * float((truth != prediction)[scored].mean()):.1f} %" if scored.any() else "n/a"
         panels += [("truth", colorize(truth, colors)), (caption, colorize(prediction, colors))]
-        panels += [(f"differs: {100 * wrong:.1f} %", error_map(truth, prediction, image=image))]
+        panels += [(f"differs: {share}", error_map(truth, prediction, image=image))]
     if confidence is not None:
         panels.append(("confidence", confidence_map(confidence, scale=False)))
 

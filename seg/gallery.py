@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy, SingleDeviceStrategy
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
 from seg import charts, draw
@@ -184,7 +185,7 @@ class Gallery(Callback):
         )
         masks = Masks(image, {"truth": truth, "prediction": shown}, task.class_names)
         for logger in run_loggers(trainer):
-            logger.picture(key, picture, trainer.global_step, caption, masks)
+            logger.picture(key, picture, logged_step(trainer), caption, masks)
         return picture
 
     def sample(self, trainer: pl.Trainer, stage: str, name: str) -> Any:
@@ -214,17 +215,23 @@ class Gallery(Callback):
         }
         for name, picture in drawn.items():
             for logger in run_loggers(trainer):
-                logger.picture(f"{stage}/{name}", picture, trainer.global_step)
+                logger.picture(f"{stage}/{name}", picture, logged_step(trainer))
 
     def table(self, trainer: pl.Trainer, key: str, columns: list[str], rows: list[list[Any]]) -> None:
         """Hand a table to the loggers."""
         for logger in run_loggers(trainer):
-            logger.table(key, columns, rows, trainer.global_step)
+            logger.table(key, columns, rows, logged_step(trainer))
+
+
+def logged_step(trainer: pl.Trainer) -> int:
+    """Return the step under which Lightning logs the scores of the same moment: within a fit the last one, from 0."""
+    return max(0, trainer.global_step - (trainer.state.fn == TrainerFn.FITTING))
 
 
 def counted(task: Any, names: Sequence[str], labels: Tensor, target: Tensor) -> list[ImageCounts]:
     """Return the counts of the images of a batch, see `seg.choice.image_counts`."""
-    return image_counts(names, labels, target, len(task.class_names), task.ignore_index)
+    background = bool(task.hparams.get("include_background", True))
+    return image_counts(names, labels, target, len(task.class_names), task.ignore_index, background)
 
 
 def predicted(trainer: pl.Trainer, task: Any, sample: Any) -> tuple[Tensor, np.ndarray]:

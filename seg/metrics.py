@@ -103,7 +103,9 @@ def labels_of(prediction: Tensor, target: Tensor, classes: int) -> Tensor:
     return prediction
 
 
-def image_iou(prediction: Tensor, target: Tensor, num_classes: int, ignore_index: int = 255) -> Tensor:
+def image_iou(
+    prediction: Tensor, target: Tensor, num_classes: int, ignore_index: int = 255, include_background: bool = True
+) -> Tensor:
     """Return the IoU of each class in each image, (B, C) float64 on the CPU, nan where an image has no such class.
 
     For finding the images that go worst. The mean over images is not mIoU, which divides sums over all images.
@@ -113,14 +115,14 @@ def image_iou(prediction: Tensor, target: Tensor, num_classes: int, ignore_index
         target: labels (B, H, W).
         num_classes: 2 to 255.
         ignore_index: the label of pixels that do not count.
+        include_background: false leaves class 0 out (nan), as in the scores over all images.
 
     Raises:
         ValueError: as `SegmentationMetrics.update`.
     """
     pairs = zip(labels_of(prediction, target, num_classes).cpu(), target.cpu(), strict=True)
-    return torch.stack(
-        [scores(count_labels(p.flatten(), t.flatten(), num_classes, ignore_index))["iou"] for p, t in pairs]
-    )
+    counted = (count_labels(p.flatten(), t.flatten(), num_classes, ignore_index) for p, t in pairs)
+    return torch.stack([scores(counts, include_background)["iou"] for counts in counted])
 
 
 def count_without_waiting(prediction: Tensor, target: Tensor, classes: int, ignore_index: int) -> tuple[Tensor, Tensor]:
@@ -228,7 +230,7 @@ def table(result: Mapping[str, Tensor], names: Sequence[str]) -> str:
         for row in rows
     ]
     lines.append(
-        f"{int(result['present'])} of {counted} classes present · pixel accuracy "
+        f"mean over {int(result['present'])} of {counted} classes · pixel accuracy "
         f"{figure(float(result['pixel_accuracy']))} · frequency-weighted IoU {figure(float(result['fw_iou']))}"
     )
     shown = {*means.values(), *_ALL_PIXELS, "mean_recall"}

@@ -11,7 +11,7 @@
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -21,7 +21,7 @@ LEAST = 4
 """Validations below which nothing is said: two points always lie on a line."""
 
 
-def signs(series: Series) -> list[str]:
+def signs(series: Series, occurring: Collection[str] | None = None) -> list[str]:
     """Return what a run's curves say about over- and underfitting, and what usually helps; nothing where nothing.
 
     Training losses are averaged over the steps between two validations, so that both curves have the same points; a
@@ -30,6 +30,7 @@ def signs(series: Series) -> list[str]:
     Args:
         series: name -> [(step, value), …], as `seg.loggers.CSV.series` returns; train/loss, val/loss and val/miou are
             read, and val/iou/<class>.
+        occurring: classes that have pixels in the truth of the validation, where that is known.
 
     """
     curves = Curves.of(series)
@@ -38,7 +39,7 @@ def signs(series: Series) -> list[str]:
         for sign in (not_learning, overfitting, gap, easier, too_early, swinging):
             if (text := sign(curves)) is not None:
                 found.append(text)
-    if (text := never_found(series)) is not None:
+    if (text := never_found(series, occurring)) is not None:
         found.append(text)
     return found
 
@@ -126,7 +127,7 @@ def overfitting(curves: Curves) -> str | None:
         return None
     low = curves.lowest
     text = (
-        f"overfitting: since step {curves.steps[low]:.0f} the validation loss rose from {curves.val[low]:.3g} to "
+        f"overfitting: since step {curves.steps[low] + 1:.0f} the validation loss rose from {curves.val[low]:.3g} to "
         f"{curves.val[-1]:.3g} while that of training fell from {curves.train[low]:.3g} to {curves.train[-1]:.3g}; "
     )
     if curves.score and mean(curves.score[-2:]) >= max(curves.score[: low + 1]):
@@ -182,18 +183,20 @@ def swinging(curves: Curves) -> str | None:
     )
 
 
-def never_found(series: Series) -> str | None:
+def never_found(series: Series, occurring: Collection[str] | None) -> str | None:
     """Tell classes that are in the truth and never predicted."""
     prefix = "val/iou/"
     scores = {name.removeprefix(prefix): values for name, values in series.items() if name.startswith(prefix)}
     lost = [name for name, values in scores.items() if len(values) >= LEAST and values[-1][1] == 0]
+    if occurring is not None:
+        lost = [name for name in lost if name in occurring]
     if not lost or len(lost) == len(scores):
         return None
     shown = ", ".join(lost[:8]) + (f" and {len(lost) - 8} more" if len(lost) > 8 else "")
-    return (
-        f"never found in validation: {shown}; for rare classes data.sampling: balanced, data.rare_crops or "
-        "class weights in the loss help"
-    )
+    said = f"never found in validation: {shown}"
+    if occurring is None:  # a class that is not there has an IoU of 0 as soon as it is predicted
+        said = f"IoU 0 in validation, never found or not there at all: {shown}"
+    return f"{said}; for rare classes data.sampling: balanced, data.rare_crops or class weights in the loss help"
 
 
 def finite(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

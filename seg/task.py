@@ -109,7 +109,9 @@ class SegmentationTask(LightningModule):
         self.net = net
         self.loss = loss if loss is not None else CrossEntropy()
         self.step_mean = StepMean(self.loss)
-        self.build_optimizer: OptimizerCallable = optimizer or optimisation.default_optimizer
+        build = optimizer or optimisation.default_optimizer
+        # a function, which copies of the task share: the command line's partial would be copied with all that it holds
+        self.build_optimizer: OptimizerCallable = lambda parameters: build(parameters)
         self.schedule = schedule or schedules.Constant()
         self.mixing, self.distillation, self.flood = mixing, distillation, flood
         if mixing is not None:
@@ -305,11 +307,15 @@ class SegmentationTask(LightningModule):
         self.hparams.update(kept)
 
     def on_fit_start(self) -> None:
-        """Compile the network if asked to; fetch what teaches it, and the pixel counts that the loss needs."""
+        """Compile the network if asked to; fetch what teaches it, and balance the loss."""
         if self.compiled:
             self.net.compile()  # in place: the names in its state dict stay
         if self.distillation is not None:
             self.distillation.prepare(self)
+        self.balance_loss()
+
+    def balance_loss(self) -> None:
+        """Give the loss the pixel counts that it still needs, if any."""
         if getattr(self.loss, "needs_pixel_counts", False):
             counts = self.trainer.datamodule.pixel_counts()  # type: ignore[attr-defined]
             for line in balance_classes(self.loss, counts, self.class_names, self.device):

@@ -31,7 +31,8 @@ class WorstImages(Callback):
 
     def on_test_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
         """Note the IoU of the images of a batch."""
-        found = image_iou(outputs, batch["mask"], len(pl_module.class_names), pl_module.ignore_index)
+        background = bool(pl_module.hparams.get("include_background", True))
+        found = image_iou(outputs, batch["mask"], len(pl_module.class_names), pl_module.ignore_index, background)
         self.images += zip(map(str, batch["id"]), found, strict=True)
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:

@@ -3,7 +3,7 @@ import torch
 
 from seg.averaging import EMA
 from seg.guard import Guard
-from tests.command import assert_same_weights, run, weights, write_config
+from tests.command import assert_same_weights, process, run, weights, write_config
 from tests.fitting import Data, Steps, built, fit
 
 AVERAGE = "[{class_path: seg.averaging.EMA, init_args: {decay: 0.6, norm_batches: 2}}]"
@@ -74,6 +74,25 @@ def test_an_averaged_run_tests_what_it_saves_and_resumes_to_the_bit(workplace, s
     assert_same_weights(whole / "last.ckpt", other / "last.ckpt")
     current = [torch.load(path / "last.ckpt", weights_only=True)["current_model_state"] for path in (whole, other)]
     assert all(torch.equal(current[0][name], current[1][name]) for name in weights(whole / "last.ckpt"))
+
+
+def test_weights_that_are_counted_for_the_loss_are_there_before_the_copy(workplace, shapes, capsys):
+    loss = {"class_path": "seg.losses.CrossEntropy", "init_args": {"class_weights": "auto"}}
+    config = write_config(workplace / "tiny.yaml", shapes, model={"loss": loss}, max_epochs=1)
+    run("--config", config, "--trainer.callbacks", AVERAGE)
+    assert capsys.readouterr().out.count("class_weights: background") == 1
+    held = torch.load(workplace / "runs/tiny/version_0/checkpoints/last.ckpt", weights_only=True)
+    for state in (held["state_dict"], held["current_model_state"]):
+        assert len(state["loss.class_weights"]) == 8
+
+
+@pytest.mark.slow
+def test_two_processes_average_with_an_optimiser_of_their_own(workplace, shapes):
+    optimizer = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.01, "momentum": 0.9}}
+    config = write_config(workplace / "tiny.yaml", shapes, model={"optimizer": optimizer}, devices=2, max_epochs=1)
+    result = process("--config", config, "--trainer.callbacks", AVERAGE)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "test mIoU" in result.stdout
 
 
 @pytest.mark.parametrize("settings", [{"decay": 1.0}, {"decay": -0.1}, {"norm_batches": -1}])

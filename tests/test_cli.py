@@ -27,7 +27,7 @@ def test_one_command_leaves_a_whole_run_folder(workplace, shapes, capsys):
     assert len(list((folder / "examples").glob("*.png"))) >= 2
     printed = capsys.readouterr().out
     assert "test mIoU" in printed
-    assert "classes present" in printed
+    assert "of 8 classes" in printed
     assert "runs/tiny/version_0/checkpoints/best.ckpt" in printed
     with (folder / "metrics.csv").open() as file:
         columns = csv.DictReader(file).fieldnames or []

@@ -69,6 +69,14 @@ def test_a_frozen_encoder_stands_still_in_weights_and_statistics_until_it_is_rel
     assert watch.seen[2][1].abs().sum() > 0
 
 
+def test_released_layers_begin_with_momenta_of_their_own():
+    watch = Watch()
+    made = built(net=Tiny(), optimizer=lambda params: torch.optim.SGD(params, lr=0.1, momentum=0.9))
+    fit(made, callbacks=(watch, FreezeEncoder(epochs=1)), max_epochs=3)
+    assert torch.equal(watch.seen[0][1], torch.zeros(4))
+    assert not torch.equal(watch.seen[1][0], watch.seen[0][0])
+
+
 def test_layers_are_released_from_the_end_one_after_the_other():
     freeze = FreezeEncoder(epochs=2, layers_per_epoch=2)
     assert [freeze.frozen(epoch, 5) for epoch in range(6)] == [5, 5, 3, 1, 0, 0]

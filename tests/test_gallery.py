@@ -79,10 +79,10 @@ def trained(tmp_path_factory, shapes):
 def test_the_same_images_are_shown_after_every_validation(trained):
     _, recorder, _, data = trained
     shown = recorder.shown("gallery/")
-    assert list(shown) == [6, 12, 18], "the optimiser steps of three epochs"
-    assert shown[6] == shown[12] == shown[18]
-    assert [key for key, _ in shown[6][:2]] == ["gallery/worst", "gallery/median"]
-    names = [name for _, name in shown[6]]
+    assert list(shown) == [5, 11, 17], "the steps under which the scores of three epochs are logged"
+    assert shown[5] == shown[11] == shown[17]
+    assert [key for key, _ in shown[5][:2]] == ["gallery/worst", "gallery/median"]
+    names = [name for _, name in shown[5]]
     assert len(names) == len(set(names)) == 4
     assert set(names) <= {pair.id for pair in data.datasets["val"].pairs}
 
@@ -93,16 +93,16 @@ def test_a_resumed_run_keeps_the_choice_and_a_damaged_one_is_made_anew(trained, 
     # a choice that no fresh run would make
     (tmp_path / "gallery.json").write_text(json.dumps({"worst": names[0], "median": "gone", "rare_1_x": names[0]}))
     recorder, *_ = fit(tmp_path, shapes, epochs=4, checkpoint=folder / "end.ckpt")
-    assert recorder.shown("gallery/") == {24: [("gallery/worst", names[0]), ("gallery/rare_1_x", names[0])]}
+    assert recorder.shown("gallery/") == {23: [("gallery/worst", names[0]), ("gallery/rare_1_x", names[0])]}
     (tmp_path / "gallery.json").write_text("{broken")
     recorder, *_ = fit(tmp_path, shapes, epochs=4, checkpoint=folder / "end.ckpt")
-    assert len(recorder.shown("gallery/")[24]) == 4
+    assert len(recorder.shown("gallery/")[23]) == 4
     assert "worst" in json.loads((tmp_path / "gallery.json").read_text())
 
 
 def test_drawing_stops_where_it_would_take_more_than_its_share_of_the_time(tmp_path, shapes):
     recorder, *_ = fit(tmp_path, shapes, epochs=3, share=1e-6, number=2)
-    assert list(recorder.shown("gallery/")) == [6], "the first validation alone"
+    assert list(recorder.shown("gallery/")) == [5], "the first validation alone"
     assert recorder.shown("val/") == {}, "and no charts"
 
 

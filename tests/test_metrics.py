@@ -211,7 +211,7 @@ def test_the_table_shows_absent_classes_as_not_applicable_and_says_how_many_ther
         "sky        0.8000    1.0000     0.8000  0.8889",
         "bicyclist     n/a       n/a        n/a     n/a",
         "mean       0.7750    0.8750     0.9000  0.8730",
-        "2 of 3 classes present · pixel accuracy 0.8750 · frequency-weighted IoU 0.7750",
+        "mean over 2 of 3 classes · pixel accuracy 0.8750 · frequency-weighted IoU 0.7750",
     ]
     with pytest.raises(ValueError, match="names: 1 for 3 classes"):
         table(scores(torch.eye(3)), ["road"])
@@ -225,7 +225,7 @@ def test_the_table_has_no_row_for_a_background_that_is_not_counted_and_shows_wha
         "class     IoU  accuracy  precision      F1  boundary IoU",
         "leaf   0.8000    1.0000     0.8000  0.8889        0.5000",
         "mean   0.8000    1.0000     0.8000  0.8889        0.5000",
-        "1 of 1 classes present · pixel accuracy 0.8750 · frequency-weighted IoU 0.8000",
+        "mean over 1 of 1 classes · pixel accuracy 0.8750 · frequency-weighted IoU 0.8000",
         "calibration_error 0.1250",
     ]
 

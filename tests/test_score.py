@@ -82,7 +82,7 @@ def test_every_figure_is_computed_over_all_pixels_and_absent_classes_are_null(fo
         assert result[column] == pytest.approx(expected, rel=1e-12)
     assert result["f1"]["tree"] is None
     printed = capsys.readouterr().out
-    assert "2 of 3 classes present" in printed
+    assert "mean over 2 of 3 classes" in printed
     assert re.search(r"tree +n/a", printed)
 
 
@@ -153,7 +153,7 @@ def test_the_background_is_dropped_from_rows_and_means_but_not_from_the_errors_o
     assert result["mean_iou"] == whole["iou"]["sky"]
     printed = capsys.readouterr().out
     assert "road" not in printed
-    assert "1 of 2 classes present" in printed
+    assert "mean over 1 of 2 classes" in printed
 
 
 def test_void_predictions_are_refused_where_it_counts_and_wrong_if_asked_for(folders, capsys):

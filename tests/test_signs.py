@@ -94,7 +94,9 @@ def test_classes_that_are_never_found_are_named():
         "val/iou/dog": [(step, 0.1 * step) for step in steps],
         "val/iou/new": [(4, 0.0)],
     }
-    assert [text.split(";")[0] for text in signs(series)] == ["never found in validation: cat"]
+    assert [text.split(";")[0] for text in signs(series, ["cat", "dog"])] == ["never found in validation: cat"]
+    assert signs(series, ["dog"]) == []  # not there, and only falsely predicted
+    assert [text.split(":")[0] for text in signs(series)] == ["IoU 0 in validation, never found or not there at all"]
 
 
 def test_slope_scatter_and_its_error_are_those_of_numpys_fit():

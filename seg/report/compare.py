@@ -49,6 +49,7 @@ def page(runs: Sequence[Run], stage: str | None = None) -> str:
     """Return the page, HTML."""
     stage = stage or next((s for s in ("test", "val") if all(run.record(s) for run in runs)), None)
     records = [run.record(stage) for run in runs]
+    splits = {record.split for record in records if record}
     labels = [printable(label) for label in unique_names(runs)]
     names = next((record.class_names for record in records if record), [])
     colors = next((record.class_colors for record in records if record), [])
@@ -77,7 +78,7 @@ def page(runs: Sequence[Run], stage: str | None = None) -> str:
         title=f"{len(runs)} runs compared",
         labels=labels,
         notices=[printable(text) for text in notices(runs, records, labels, names)],
-        split=next((record.split for record in records if record), ""),
+        split=splits.pop() if len(splits) == 1 else "",
         scores=score_rows(runs, records),
         classes=class_rows(records, names, colors),
         panels=data["panels"],
@@ -124,8 +125,8 @@ def other_data(runs: Sequence[Run], records: Sequence[Record | None], labels: Se
     scored = [(record, label) for record, label in zip(records, labels, strict=True) if record]
     for record, label in scored[1:]:
         first, first_label = scored[0]
-        here, there = (Counter(image.id for image in one.images) for one in (record, first))
-        if here != there:
+        here, there = (Counter((image.id, image.size) for image in one.images) for one in (record, first))
+        if here != there or record.split != first.split:
             found.append(
                 f"{label}: the scores are not of the same images as those of {first_label}: {len(record.images)} of "
                 f"{record.split} and {len(first.images)} of {first.split}, {(here & there).total()} of the same name"
@@ -202,6 +203,7 @@ def curve_panels(runs: Sequence[Run], labels: Sequence[str]) -> list[dict[str, A
         for position, (run, label) in enumerate(zip(runs, labels, strict=True)):
             if points := facts.thinned(facts.finite_points(run.series, name)):
                 x, y = zip(*points, strict=True)
+                x = tuple(step + 1 for step in x)
                 # by the run, not by the line: a run that lacks a curve must not pass its colour on to the next
                 color = facts.LINES[position % len(facts.LINES)]
                 dash = ("solid", "dot", "dash", "dashdot")[position // len(facts.LINES) % 4]
@@ -225,15 +227,17 @@ def setting_rows(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
 
 def differing_images(records: Sequence[Record | None]) -> list[tuple[str, dict[int, ImageEntry], float]]:
     """Return name, position of the run -> image, and the spread of its mean IoU; the largest spread first."""
-    found: dict[tuple[str, int], dict[int, ImageEntry]] = {}
+    found: dict[tuple[Any, int], dict[int, ImageEntry]] = {}
     for position, record in enumerate(records):
-        seen: dict[str, int] = {}
+        seen: Counter[Any] = Counter()
         for image in record.images if record else []:
-            seen[image.id] = seen.get(image.id, 0) + 1  # the same name may stand for several images, in their order
+            # of another split or data set, the same name is another image; within one there may be several, in order
+            key = image.id, image.size, image.truth
+            seen[key] += 1
             if not math.isnan(image.mean):
-                found.setdefault((image.id, seen[image.id]), {})[position] = image
+                found.setdefault((key, seen[key]), {})[position] = image
     rows = []
-    for (name, _), images in found.items():
+    for ((name, *_), _), images in found.items():
         means = [image.mean for image in images.values()]
         if len(means) > 1 and max(means) > min(means):
             rows.append((name, images, max(means) - min(means)))

@@ -24,7 +24,7 @@ def headline(run: Run, record: Record | None) -> list[tuple[str, str, str]]:
         scores = record.scores
         split = record.split
         present, classes = scores.get("present"), scores.get("classes")
-        of = f"{present} of {classes} classes occur" if present is not None else ""
+        of = f"mean over {present} of {classes} classes" if present is not None else ""
         rows.append((f"{split} mIoU", figure(scores.get("miou")), of))
         rows.append(("pixel accuracy", figure(scores.get("pixel_accuracy")), "of all scored pixels"))
         rows.append(("mean accuracy", figure(scores.get("mean_accuracy")), "mean over classes"))
@@ -102,6 +102,7 @@ def panels(series: Series, names: Sequence[str], colors: Sequence[Sequence[int]]
             points = thinned(finite_points(series, name))
             if points:
                 x, y = zip(*points, strict=True)
+                x = tuple(step + 1 for step in x)  # loggers count from 0, people from 1
                 shown = name.removeprefix("val/iou/") if title.startswith("IoU") else name
                 color = color_of.get(name, LINES[len(lines) % len(LINES)])
                 lines.append({"name": shown, "color": color, "x": x, "y": [_short(v) for v in y]})

@@ -4,6 +4,7 @@ import io
 import json
 import math
 import zipfile
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from functools import cached_property
@@ -41,6 +42,14 @@ class ImageEntry(NamedTuple):
         """The mean IoU over the image's own classes, nan where nothing in it is scored. Not mIoU."""
         known = self.iou[~np.isnan(self.iou)]
         return float(known.mean()) if len(known) else math.nan
+
+    @property
+    def truth(self) -> tuple[tuple[int, int], ...]:
+        """Class and pixels of what the truth holds, the same for every prediction."""
+        counts: Counter[int] = Counter()
+        for truth, _, pixels in self.confusion.tolist():
+            counts[truth] += pixels
+        return tuple(sorted(counts.items()))
 
     def pictures(self, opened: zipfile.ZipFile | None = None) -> dict[str, bytes]:
         """Return the pictures as files: image.jpg, truth.png, prediction.png (labels), and maybe confidence.jpg.
@@ -243,7 +252,7 @@ class Run:
             images = []
             for path in parts:
                 try:
-                    images += _images(path, len(names))
+                    images += _images(path, len(names), bool(held.get("include_background", True)))
                 except (OSError, zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
                     missing.append(f"{FOLDER}/{path.name}, a part of the images, cannot be read ({error})")
             facts = {name: value for name, value in held.items() if name not in ("scores", "confusion", "parts")}
@@ -277,7 +286,7 @@ def iou_of(pairs: np.ndarray, classes: int) -> np.ndarray:
     return np.asarray(np.divide(correct, union, out=np.full(classes, np.nan), where=union > 0))
 
 
-def _images(part: Path, classes: int) -> list[ImageEntry]:
+def _images(part: Path, classes: int, include_background: bool) -> list[ImageEntry]:
     """Return the images of a part of a record."""
     with zipfile.ZipFile(part) as file:
         rows = json.loads(file.read("images.json"))
@@ -287,5 +296,8 @@ def _images(part: Path, classes: int) -> list[ImageEntry]:
         if len(pairs) and not (pairs[:, :2].min() >= 0 and pairs[:, :2].max() < classes):
             raise ValueError(f"image {number} has labels that are no class")
         size = int(row["height"]), int(row["width"])
-        entries.append(ImageEntry(str(row["id"]), size, pairs, iou_of(pairs, classes), part, number))
+        iou = iou_of(pairs, classes)
+        if not include_background:
+            iou[0] = np.nan
+        entries.append(ImageEntry(str(row["id"]), size, pairs, iou, part, number))
     return entries

@@ -59,7 +59,7 @@ def write_run(
         "made": 1e9,
         "seconds": 2.0,
         "processes": 1,
-        "parts": [part.path.name],
+        "parts": [part.place.name],
         "images": len(part.rows),
         "names": list(names),
         "colors": [[(37 * index) % 256, (91 * index) % 256, (53 * index + 80) % 256] for index in range(len(names))],

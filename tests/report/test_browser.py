@@ -215,7 +215,7 @@ def test_a_point_of_a_curve_tells_its_own_class(tmp_path: Path):
         (low, high), moved, wide, whole = spans
         assert moved == [low + (high - low) / 4, high + (high - low) / 4]
         assert wide[1] - wide[0] == 2 * (high - low)
-        assert whole[0] <= 0 < 99 <= whole[1] < 110
+        assert whole[0] <= 1 < 100 <= whole[1] < 111
         page.locator(f"[data-panel='{number}'] + .lines summary").click()
         page.locator(f"[data-panel='{number}'] + .lines input").nth(3).uncheck()
         visible = chart.evaluate("place => place.data.map(t => t.visible !== 'legendonly')")

@@ -287,6 +287,20 @@ def test_runs_scored_on_other_images_or_data_are_said_to_be_even_where_their_num
     assert "two/version_0: another" not in html
 
 
+def test_a_test_is_not_compared_with_a_validation_nor_images_that_only_share_their_name(tmp_path):
+    first, second = list(samples(3, 2)), list(samples(3, 2, seed=5))
+    tested = write_run(tmp_path / "one/version_0", ["a", "b"], first, 3)
+    renamed = [(name, *rest) for (name, *_), (_, *rest) in zip(first, second, strict=True)]
+    validated = write_run(tmp_path / "two/version_0", ["a", "b"], renamed, 3, stage="val")
+    compare([tested.folder, validated.folder], tmp_path / "out.html")
+    html = (tmp_path / "out.html").read_text()
+    assert (
+        "two/version_0: the scores are not of the same images as those of one/version_0: 3 of val and 3 of test" in html
+    )
+    assert "on the test split" not in html
+    assert "<article" not in html
+
+
 def test_a_run_keeps_its_colour_where_another_lacks_a_curve(tmp_path):
     runs = [write_run(tmp_path / name / "version_0", ["a", "b"], samples(2, 2), 2) for name in ("one", "two", "three")]
     (runs[0].folder / "metrics.csv").write_text("step,epoch,train/loss\n0,0,1\n1,0,0.5\n")

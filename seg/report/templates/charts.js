@@ -146,7 +146,7 @@ function drawMatrix(place, mode, chosen) {
   const height = Math.min(900, Math.max(330, Math.min(place.clientWidth, 60 + 34 * size + 60)));
   place.style.height = height + "px";
   Plotly.react(place, [{ type: "heatmap", z, customdata: told, showscale: false, hoverongaps: true, xgap: size > 60 ? 0 : 1, ygap: size > 60 ? 0 : 1,
-    zmin: 0, zmax: mode === "pixels" ? undefined : 1, colorscale: [[0, variable("--wash")], [.02, mixed(.18)], [.2, mixed(.45)], [1, variable("--hot")]],
+    zmin: 0, zmax: mode === "pixels" ? Math.max(1, ...data.matrix.map(([, , n]) => Math.log10(n))) : 1, colorscale: [[0, variable("--wash")], [.02, mixed(.18)], [.2, mixed(.45)], [1, variable("--hot")]],
     hovertemplate: "<b>%{customdata[0]}</b> taken for <b>%{customdata[1]}</b><br>%{customdata[2]} pixels<br>%{customdata[3]} of the truth<br>%{customdata[4]} of the prediction<extra></extra>" }],
   layout({ xaxis: { ...side, side: "top", tickangle: -60 }, yaxis: { ...side, autorange: "reversed" }, margin: { l: 20, r: 44, t: 20, b: 6 }, dragmode: size > 40 ? "zoom" : false }), CONFIG);
   if (!place.clickable) {

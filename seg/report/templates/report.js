@@ -142,7 +142,11 @@ if (byId("images")) {
     byId("images-heading").focus({ preventScroll: true });
   };
 
+  /** Forget the search: what is clicked elsewhere is shown whole. */
+  const unsearched = () => { state.query = byId("search").value = ""; };
+
   window.choosePair = (truth, prediction) => {
+    unsearched();
     Object.assign(state, { pair: [truth, prediction], cls: null });
     byId("class-filter").value = "";
     apply();
@@ -170,6 +174,7 @@ if (byId("images")) {
   });
   document.querySelectorAll("[data-pair]").forEach(button => button.addEventListener("click", () => choosePair(...button.dataset.pair.split(",").map(Number))));
   document.querySelectorAll("[data-class]").forEach(button => button.addEventListener("click", () => {
+    unsearched();
     chooseClass(Number(button.dataset.class));
     goToImages();
   }));

@@ -42,8 +42,9 @@ class Viewer {
     this.slider.setAttribute("aria-valuenow", rounded);
     const [left, right] = this.layers.map(name => LAYER_NAMES[name]);
     this.slider.setAttribute("aria-valuetext", `${rounded} % ${left}, ${100 - rounded} % ${right}`);
-    document.getElementById("left-label").hidden = this.value < 12;
-    document.getElementById("right-label").hidden = this.value > 88;
+    const narrow = this.stage.clientWidth < 200;  // two labels would lie on each other
+    document.getElementById("left-label").hidden = this.value < (narrow ? 50 : 12);
+    document.getElementById("right-label").hidden = this.value > (narrow ? 49.99 : 88);
   }
 
   /** Show an image, row `index` of the data. */
