@@ -3,7 +3,7 @@ import copy
 import pytest
 import torch
 
-from seg.export.parity import Refused, check, compare
+from seg.export.parity import Parity, Refused, check, compare, holds
 from seg.export.runtime import ExportedNetwork
 from seg.export.samples import at_three_sizes, drawn_images
 from seg.loading import load_task as load
@@ -42,18 +42,25 @@ def test_labels_that_differ_are_counted(trained, package):
         return changed
 
     exchanged = (other(images).argmax(1) != logits.argmax(1)).sum().item()
-    (line,) = compare(other, ExportedNetwork(package, "cpu"), [images])
+    found = compare(other, ExportedNetwork(package, "cpu"), [images])
     assert exchanged > 0
     assert line.agreement == pytest.approx(1 - exchanged / logits[:, 0].numel(), abs=1e-6)
 
 
 def test_values_that_are_not_numbers_are_refused(package):
-    (line,) = compare(
+    found = compare(
         lambda images: torch.full((1, 8, 40, 40), torch.nan),
         ExportedNetwork(package, "cpu"),
         [torch.zeros(1, 3, 40, 40, dtype=torch.uint8)],
     )
-    assert not line.holds
+    assert not holds(found)
+
+
+def test_one_tie_of_a_small_image_is_none_too_many_but_a_size_that_is_wrong_is():
+    large = Parity((1, 192, 256), 1.0, 1.0, 0.0)
+    assert holds([large, Parity((1, 91, 101), 1 - 1 / 9191, 1.0, 0.0)])
+    assert not holds([large, Parity((1, 32, 32), 0.95, 1.0, 0.0)])
+    assert not holds([large, Parity((1, 32, 32), 1.0, 0.95, 0.0)])
 
 
 def test_three_sizes_are_found_in_images_of_any_size():
