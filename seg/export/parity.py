@@ -91,6 +91,6 @@ def check(found: list[Parity]) -> None:
     if not holds(found):
         listed = "\n  ".join(map(str, found))
         raise Refused(
-            f"what was exported is not what was trained: {AGREEMENT:.2%} of all labels must be the same and of all values "
-            f"within {CLOSE} of each other, but there are\n  {listed}"
+            f"what was exported is not what was trained: {AGREEMENT:.2%} of all labels must be the same and of all "
+            f"values within {CLOSE} of each other, but there are\n  {listed}"
         )

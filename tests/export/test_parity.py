@@ -42,7 +42,7 @@ def test_labels_that_differ_are_counted(trained, package):
         return changed
 
     exchanged = (other(images).argmax(1) != logits.argmax(1)).sum().item()
-    found = compare(other, ExportedNetwork(package, "cpu"), [images])
+    (line,) = compare(other, ExportedNetwork(package, "cpu"), [images])
     assert exchanged > 0
     assert line.agreement == pytest.approx(1 - exchanged / logits[:, 0].numel(), abs=1e-6)
 
