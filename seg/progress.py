@@ -110,8 +110,9 @@ class PlainProgress(ProgressBar):
             print(" · ".join(part for part in parts if part), flush=True)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin to measure the whole run."""
+        """Begin to measure the whole run, and an epoch: one that goes on in its middle has no start of its own."""
         self.clock.start(trainer)
+        self.started, self.images = time.monotonic(), 0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin to measure the speed of an epoch."""

@@ -90,7 +90,9 @@ class Trace:
             first = self.first(kind)
             if first is None:
                 largest = max(places, key=lambda place: place.largest)
-                lines.append(f"{kind + 's:':<21}all finite; the largest: {largest.text()}")
+                lines.append(
+                    f"{kind + ('es:' if kind.endswith('s') else 's:'):<21}all finite; the largest: {largest.text()}"
+                )
                 continue
             before = places[places.index(first) - 1] if places.index(first) else None
             count = sum(place.wrong > 0 for place in places)
