@@ -87,16 +87,15 @@ class Trace:
             places = [place for place in self.places if place.kind == kind]
             if not places:
                 continue
+            title = f"{kind}{'es' if kind.endswith('s') else 's'}:"
             first = self.first(kind)
             if first is None:
                 largest = max(places, key=lambda place: place.largest)
-                lines.append(
-                    f"{kind + ('es:' if kind.endswith('s') else 's:'):<21}all finite; the largest: {largest.text()}"
-                )
+                lines.append(f"{title:<21}all finite; the largest: {largest.text()}")
                 continue
             before = places[places.index(first) - 1] if places.index(first) else None
             count = sum(place.wrong > 0 for place in places)
-            lines.append(f"{kind + 's:':<21}{count} of {len(places)} not finite; the first: {first.text()}")
+            lines.append(f"{title:<21}{count} of {len(places)} not finite; the first: {first.text()}")
             if before is not None and kind in ("activation", "gradient"):
                 lines.append(f"{'':<21}before it: {before.text()}")
         found = next((place for place in self.places if place.wrong), None)
