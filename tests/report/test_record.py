@@ -1,5 +1,6 @@
 """What a test leaves for the report, through the real command, beside counts made independently."""
 
+import csv
 import json
 import os
 import shutil
@@ -26,6 +27,25 @@ def trained(workplace, shapes):
     """Train for an epoch and return the run folder."""
     run("--config", write_config(workplace / "tiny.yaml", shapes, max_epochs=1))
     return workplace / "runs/tiny/version_0"
+
+
+def test_background_that_is_left_out_counts_in_no_image_either(workplace, shapes):
+    config = write_config(workplace / "tiny.yaml", shapes, model={"include_background": False}, max_epochs=1)
+    listed = "[{class_path: seg.worst.WorstImages, init_args: {file: worst.csv}}]"
+    run("--config", config, "--trainer.callbacks", listed)
+    folder = workplace / "runs/tiny/version_0"
+    expected = {}
+    for image in Run(folder).record().images:
+        counts = np.zeros((8, 8))
+        for truth, prediction, pixels in image.confusion.tolist():
+            counts[truth, prediction] = pixels
+        hit, union = counts.diagonal(), counts.sum(0) + counts.sum(1) - counts.diagonal()
+        expected[image.id] = np.mean([hit[c] / union[c] for c in range(1, 8) if union[c]] or [np.nan])
+        np.testing.assert_allclose(image.mean, expected[image.id])
+    for path, column in ((workplace / "worst.csv", "mean"), (folder / "tables/test_predictions.csv", "mean IoU")):
+        with path.open(encoding="utf-8") as file:
+            found = {row["image"]: float(row[column] or "nan") for row in csv.DictReader(file)}
+        assert found == pytest.approx(expected, abs=1e-5, nan_ok=True)
 
 
 def test_a_fit_records_every_test_image_with_its_own_counts(trained, shapes, capsys):
