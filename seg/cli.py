@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from pytorch_lightning import LightningDataModule, LightningModule
 from pytorch_lightning import Trainer as AnyTrainer
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Callback, StochasticWeightAveraging
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.trainer.states import TrainerStatus
@@ -76,6 +76,7 @@ class SegCLI(LightningCLI):
 
     run: Path | None = None
     checkpoint: Path | None = None
+    judged: Path | None = None
     csv: CSV | None = None
 
     def __init__(self, default: str, args: list[str] | None) -> None:
@@ -239,11 +240,11 @@ class SegCLI(LightningCLI):
             sys.exit(130)
 
     def after_fit(self) -> None:
-        """Test the best checkpoint and close the run: scores per class, and where everything lies."""
+        """Test the best checkpoint, or averaged weights, and close the run: scores per class, and where all lies."""
         if self.run is None:
             return
         best, last = (self.run / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
-        tested = best if best.exists() else last
+        self.judged = tested = self.average() or (best if best.exists() else last)
         try:
             if self.trainer.strategy.broadcast(tested.exists()):
                 # loaded here, not by the Trainer: a callback that averages weights would put its own in their place.
@@ -257,6 +258,20 @@ class SegCLI(LightningCLI):
                 for logger in run_loggers(self.trainer):
                     logger.close()
 
+    def average(self) -> Path | None:
+        """Keep what StochasticWeightAveraging has put into the network after the last checkpoint, as `swa.ckpt`."""
+        callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+        averaging = [callback for callback in callbacks if isinstance(callback, StochasticWeightAveraging)]
+        if not any(callback.n_averaged and self.trainer.current_epoch > callback.swa_end for callback in averaging):
+            return None
+        assert self.run is not None
+        path = self.run / "checkpoints" / "swa.ckpt"
+        self.trainer.save_checkpoint(path)
+        for callback in callbacks:
+            if isinstance(callback, ImageRecord):
+                callback.checkpoint = path
+        return path
+
     def take_weights(self, checkpoint: Path) -> None:
         """Give the task the weights of a checkpoint."""
         self.model.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
@@ -268,8 +283,10 @@ class SegCLI(LightningCLI):
         self.csv.flush()
         draw_curves(self.csv, self.run / "curves.png")
         self.show("test")
-        if not (self.run / "checkpoints" / "best.ckpt").exists():
+        if tested.stem == "last":
             print("tested last.ckpt: no validation took place, so that there is no best.ckpt")
+        if tested.stem == "swa":
+            print("tested swa.ckpt: the average of StochasticWeightAveraging, which comes after every validation")
         for line in [*summaries(self.trainer), *signs(self.csv.series(), self.occurring())]:
             print(line)
         places = {"checkpoint": tested, "curves": self.run / "curves.png", "examples": self.run / "examples"}

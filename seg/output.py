@@ -118,9 +118,8 @@ def outcome(cli: Any) -> dict[str, Any]:
     }
     if cli.subcommand != "fit" or run is None:
         return {**found, **paths({"checkpoint": cli.checkpoint})}
-    best, last = (run / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
     score = getattr(cli.trainer.checkpoint_callback, "best_model_score", None)
-    places = {"run": run, "checkpoint": best if best.exists() else last, "last_checkpoint": last}
+    places = {"run": run, "checkpoint": cli.judged, "last_checkpoint": run / "checkpoints" / "last.ckpt"}
     places |= {"config": run / "config.yaml", "metrics": run / "metrics.csv"}
     return {
         **found,

@@ -1,6 +1,9 @@
 """What can be switched on is switched on at once, and still resumes exactly."""
 
+import json
+
 import pytest
+import torch
 
 from tests.command import assert_same_weights, run, write_config
 
@@ -32,10 +35,24 @@ def test_everything_together_resumes_exactly(workplace, shapes):
     assert (whole / "metrics.csv").read_text() == (other / "metrics.csv").read_text()
 
 
-def test_stochastic_weight_averaging_of_lightning_works(workplace, shapes, capsys):
-    swa = "{class_path: pytorch_lightning.callbacks.StochasticWeightAveraging, init_args: {swa_lrs: 0.001}}"
-    run("--config", write_config(workplace / "tiny.yaml", shapes, max_epochs=3), "--trainer.callbacks", f"[{swa}]")
-    tested = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("test mIoU"))
-    best = workplace / "runs/tiny/version_0/checkpoints/best.ckpt"
-    run("test", "--ckpt_path", best, "--trainer.callbacks", "null")
+@pytest.mark.parametrize("norm", ["batch", "group"])
+def test_the_average_of_lightnings_stochastic_weight_averaging_is_kept_and_tested(workplace, shapes, capsys, norm):
+    settings = "{swa_lrs: 0.01, swa_epoch_start: 1}"
+    swa = f"{{class_path: pytorch_lightning.callbacks.StochasticWeightAveraging, init_args: {settings}}}"
+    net = {"class_path": "seg.models.UNet", "init_args": {"width": 4, "depth": 2, "norm": norm}}
+    config = write_config(workplace / "tiny.yaml", shapes, model={"net": net}, max_epochs=3, check_val_every_n_epoch=3)
+    run("--config", config, "--trainer.callbacks", f"[{swa}]")
+    lines = capsys.readouterr().out.splitlines()
+    tested = next(line for line in lines if line.startswith("test mIoU"))
+    folder = workplace / "runs/tiny/version_0"
+    assert any(line.startswith("checkpoint:") and line.endswith("swa.ckpt") for line in lines)
+    held = torch.load(folder / "checkpoints/swa.ckpt", weights_only=True)
+    [state] = [state for name, state in held["callbacks"].items() if "StochasticWeightAveraging" in name]
+    for name, value in state["average_model_state"].items():
+        if name.endswith("weight"):
+            torch.testing.assert_close(held["state_dict"][name], value)
+    run("test", "--ckpt_path", folder / "checkpoints/swa.ckpt", "--trainer.callbacks", "null")
     assert tested in capsys.readouterr().out
+    run("test", "--ckpt_path", folder / "checkpoints/best.ckpt", "--trainer.callbacks", "null")
+    assert tested not in capsys.readouterr().out
+    assert json.loads((folder / "records/test.json").read_text())["checkpoint"] == "best.ckpt"
