@@ -283,7 +283,7 @@ class SegCLI(LightningCLI):
         self.csv.flush()
         draw_curves(self.csv, self.run / "curves.png")
         self.show("test")
-        if tested.stem == "last":
+        if tested.stem == "last" and not tested.with_name("best.ckpt").exists():
             print("tested last.ckpt: no validation took place, so that there is no best.ckpt")
         if tested.stem == "swa":
             print("tested swa.ckpt: the average of StochasticWeightAveraging, which comes after every validation")
