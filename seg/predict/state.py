@@ -1,18 +1,19 @@
 """What an earlier run has made and need not be made again."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from seg.files import replacing
 
 FILE = ".prediction.json"
-"""In the output folder: with what settings each kind of output was made, which files of it are ours, and which images a
-table has rows of."""
+"""In the output folder: with what settings each kind of output was made, which files of it are ours and what they were
+made of, and which images a table has rows of."""
 
 
 class Made:
-    """Tell what is done: made with the same settings by the same checkpoint, after the image was last changed.
+    """Tell what is done: made with the same settings by the same checkpoint, of the image as it is.
 
     Args:
         out: the output folder.
@@ -47,29 +48,41 @@ class Made:
             self._write(temporary)
 
     def is_done(self, kind: str, target: Path, image: Path) -> bool:
-        """Tell whether a file is ours and newer than its image and the settings."""
-        since = self.kinds[kind]["since"]
+        """Tell whether a file is ours, newer than the settings, and made of this version of an image."""
+        since, held = self.kinds[kind]["since"], self._held(kind, target)
         try:
-            return (
-                since is not None
-                and self._claimed(kind, target)
-                and target.stat().st_mtime_ns >= max(since, image.stat().st_mtime_ns)
-            )
+            written = target.stat().st_mtime_ns
         except OSError:
             return False
+        return (
+            since is not None
+            and written >= since
+            and isinstance(held, list)
+            and held[:2] == [_place(image), _modified(image)]
+            and held[2:] != [written]  # still what was there before: the run that was to replace it was interrupted
+        )
+
+    def source(self, kind: str, target: Path) -> Path | None:
+        """Return the image that a file was made of, or was to be, where that is known."""
+        held = self._held(kind, target)
+        return Path(held[0]) if isinstance(held, list) and held and isinstance(held[0], str) else None
 
     def wrote(self, kind: str, target: Path) -> bool:
         """Tell whether a run of whatever settings has written a file, as far as its name and time tell."""
         begun = self.kinds[kind].get("begun")
         return begun is not None and self._claimed(kind, target) and target.stat().st_mtime_ns >= begun
 
-    def claim(self, kind: str, target: Path) -> None:
-        """Note that a file is to be written, and ours from then on."""
+    def claim(self, kind: str, target: Path, image: Path | None = None) -> None:
+        """Note that a file is to be written, of which version of an image, and ours from then on."""
         self.kinds[kind]["files"] = self.kinds[kind].get("files") or {}
-        self.kinds[kind]["files"][self._name(target)] = True
+        made_of = image and [_place(image), _modified(image), _modified(target)]
+        self.kinds[kind]["files"][self._name(target)] = made_of or True
 
     def _claimed(self, kind: str, target: Path) -> bool:
-        return self._name(target) in (self.kinds[kind].get("files") or {})
+        return self._held(kind, target) is not None
+
+    def _held(self, kind: str, target: Path) -> Any:
+        return (self.kinds.get(kind, {}).get("files") or {}).get(self._name(target))
 
     def _name(self, target: Path) -> str:
         return target.relative_to(self.path.parent).as_posix()
@@ -102,6 +115,22 @@ class Made:
 
     def _write(self, path: Path) -> None:
         path.write_text(json.dumps(self.kinds), encoding="utf-8")
+
+
+def is_same(one: Path, other: Path) -> bool:
+    """Tell whether two paths name one image: by the same name in the same folder, however that is reached."""
+    return _place(one) == _place(other)
+
+
+def _place(image: Path) -> str:
+    return os.path.join(os.path.realpath(image.parent), image.name)
+
+
+def _modified(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _is_entry(entry: Any) -> bool:
