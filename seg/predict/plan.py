@@ -101,7 +101,7 @@ def jobs_of(
         tables = [
             kind
             for kind, rows in report.rows.items()
-            if overwrite or str(path) not in rows or not made.has_rows(kind, path)
+            if overwrite or not made.has_rows(kind, path, rows)
             if kind != "ranking" or not by_hand
         ]
         for kind in tables:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,9 @@ class Made:
             if self.kinds.get(kind, {}).get("settings") != known:
                 ours = {name: self.kinds.get(kind, {}).get(name) for name in ("begun", "files")}
                 self.kinds[kind] = {"settings": known, "since": None, "rows": {}, **ours}
+        self.listed = {
+            kind: {_source(held): text for text, held in self.kinds[kind]["rows"].items()} for kind in settings
+        }
 
     def start(self) -> None:
         """Note that what is written from now on is made with these settings."""
@@ -64,8 +68,8 @@ class Made:
 
     def source(self, kind: str, target: Path) -> Path | None:
         """Return the image that a file was made of, or was to be, where that is known."""
-        held = self._held(kind, target)
-        return Path(held[0]) if isinstance(held, list) and held and isinstance(held[0], str) else None
+        source = _source(self._held(kind, target))
+        return None if source is None else Path(source)
 
     def wrote(self, kind: str, target: Path) -> bool:
         """Tell whether a run of whatever settings has written a file, as far as its name and time tell."""
@@ -87,24 +91,24 @@ class Made:
     def _name(self, target: Path) -> str:
         return target.relative_to(self.path.parent).as_posix()
 
-    def has_rows(self, kind: str, image: Path) -> bool:
-        """Tell whether a table's rows are those of this version of an image."""
-        try:
-            return bool(self.kinds[kind]["rows"].get(str(image)) == image.stat().st_mtime_ns)
-        except OSError:
-            return False
+    def has_rows(self, kind: str, image: Path, table: Container[str]) -> bool:
+        """Tell whether a table, of rows by image, holds those of this version of an image, by whatever path."""
+        listed = self.listed[kind].get(_place(image))
+        return listed in table and self.kinds[kind]["rows"].get(listed) == [_place(image), _modified(image)]
 
     def knows_rows(self, kind: str, image: str) -> bool:
-        """Tell whether a table has rows of an image that were made with these settings."""
-        return image in self.kinds[kind]["rows"]
+        """Tell whether a table has rows of an image, as it is listed there, that were made with these settings."""
+        return _source(self.kinds[kind]["rows"].get(image)) is not None
 
     def forget_rows(self, kind: str, image: Path) -> None:
         """Note that a table has no rows of an image that hold."""
-        self.kinds[kind]["rows"].pop(str(image), None)
+        self.kinds[kind]["rows"].pop(self.listed[kind].pop(_place(image), None), None)
 
     def add_rows(self, kind: str, image: Path, modified: int) -> None:
         """Note of which version of an image, by its time of change, a table has rows."""
-        self.kinds[kind]["rows"][str(image)] = modified
+        self.forget_rows(kind, image)  # it may be there by another path
+        self.listed[kind][_place(image)] = str(image)
+        self.kinds[kind]["rows"][str(image)] = [_place(image), modified]
 
     def _read(self) -> dict[str, Any]:
         try:
@@ -120,6 +124,11 @@ class Made:
 def is_same(one: Path, other: Path) -> bool:
     """Tell whether two paths name one image: by the same name in the same folder, however that is reached."""
     return _place(one) == _place(other)
+
+
+def _source(held: Any) -> str | None:
+    """Return the image that an entry names; older ones name none."""
+    return held[0] if isinstance(held, list) and held and isinstance(held[0], str) else None
 
 
 def _place(image: Path) -> str:

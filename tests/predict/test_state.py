@@ -95,3 +95,38 @@ def test_an_annotation_of_another_image_leaves_none_out_of_the_ranking(workplace
     for folder, expected in (("a", []), ("b", ["b/x.jpg"])):
         main([str(checkpoint), folder, "--out", "out", "--save", "ranking"])
         assert images_of("out/ranking.csv") == expected
+
+
+def test_an_image_has_its_rows_once_by_whatever_path_it_is_reached_and_wherever_the_command_is_run(
+    workplace, checkpoint, monkeypatch, capsys
+):
+    photo(Path("a/x.jpg"), seed=1)
+    photo(Path("a/y.jpg"), seed=2)
+    out = workplace / "out"
+
+    def listed(*words: str) -> list[str]:
+        main([str(checkpoint), *words, "--out", str(out), "--save", "areas", "ranking"])
+        assert images_of("out/areas.csv") == images_of("out/ranking.csv")
+        with open("out/ranking.csv", newline="", encoding="utf-8") as file:
+            assert len(list(csv.DictReader(file))) == len(images_of("out/ranking.csv"))
+        return images_of("out/ranking.csv")
+
+    assert listed("a") == ["a/x.jpg", "a/y.jpg"]
+    assert listed(str(workplace / "a")) == ["a/x.jpg", "a/y.jpg"]
+    assert "2 of 2 images predicted, 2 of them before" in capsys.readouterr().out
+    os.utime("a/x.jpg", (1, 1))
+    assert listed(str(workplace / "a")) == [str(workplace / "a/x.jpg"), "a/y.jpg"]
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    (workplace / "elsewhere/out").symlink_to(out)
+    photo(Path("a/y.jpg"), seed=3)
+    assert listed("../a/x.jpg") == [str(workplace / "a/x.jpg"), "a/y.jpg"]
+    assert "1 of 1 images predicted, 1 of them before" in capsys.readouterr().out
+    before = Path("out/ranking.csv").read_text()
+    assert listed("a/y.jpg") == [
+        str(workplace / "a/x.jpg"),
+        "a/y.jpg",
+    ]  # by its words the other's row, which it replaces
+    assert Path("out/ranking.csv").read_text() != before
+    twice = photo(Path("b/in/z.jpg")).absolute()  # as in/z, and as z
+    assert [Path(image).name for image in listed("b", str(twice))] == ["x.jpg", "z.jpg", "y.jpg"]
