@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         nargs="+",
         help="image files; folders, searched with their subfolders; patterns in quotes, such as 'photos/**/*.jpg'; "
-        "- for a list of files on standard input, one a line. What lies in the folders of predictions is left out",
+        "- for a list of files on standard input, one a line. Earlier predictions among them are left out",
     )
     parser.add_argument(
         "--out",

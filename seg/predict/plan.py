@@ -49,7 +49,8 @@ def outputs_of(inputs: list[Path], out: Path, save: Sequence[str] = ("masks", "o
                 raise ValueError(_twice(other, path, target))
     if not names:
         raise FileNotFoundError(
-            f"no image in {', '.join(map(str, inputs))}; looked for files ending in {', '.join(SUFFIXES)}"
+            f"no image in {', '.join(map(str, inputs))}; looked for files ending in {', '.join(SUFFIXES)}, "
+            "earlier predictions left out"
         )
     pictures = {path.resolve() for path in names.values()}
     for target in images:

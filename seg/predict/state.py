@@ -74,7 +74,13 @@ class Made:
     def wrote(self, kind: str, target: Path) -> bool:
         """Tell whether a run of whatever settings has written a file, as far as its name and time tell."""
         begun = self.kinds[kind].get("begun")
-        return begun is not None and self._claimed(kind, target) and target.stat().st_mtime_ns >= begun
+        return begun is not None and self._claimed(kind, target) and _modified(target) >= begun
+
+    def masks(self) -> set[Path]:
+        """Return the masks that are ours: where they lie among images, they could be taken for some."""
+        names = self.kinds.get("masks", {}).get("files") or {}
+        targets = [self.path.parent / name for name in names]
+        return {target.resolve() for target in targets if self.wrote("masks", target)}
 
     def claim(self, kind: str, target: Path, image: Path | None = None) -> None:
         """Note that a file is to be written, of which version of an image, and ours from then on."""
@@ -143,4 +149,6 @@ def _modified(path: Path) -> int:
 
 
 def _is_entry(entry: Any) -> bool:
-    return isinstance(entry, dict) and isinstance(entry.get("rows"), dict) and {"settings", "since"} <= entry.keys()
+    if not isinstance(entry, dict) or not {"settings", "since"} <= entry.keys():
+        return False
+    return isinstance(entry.get("rows"), dict) and isinstance(entry.get("files") or {}, dict)

@@ -130,3 +130,27 @@ def test_an_image_has_its_rows_once_by_whatever_path_it_is_reached_and_wherever_
     assert Path("out/ranking.csv").read_text() != before
     twice = photo(Path("b/in/z.jpg")).absolute()  # as in/z, and as z
     assert [Path(image).name for image in listed("b", str(twice))] == ["x.jpg", "z.jpg", "y.jpg"]
+
+
+@pytest.mark.parametrize("given", ["photos", "photos/*.*"])
+def test_masks_beside_their_images_are_not_taken_for_images(workplace, checkpoint, given, capsys):
+    photo(Path("photos/x.jpg"))
+    for before in ("", ", 1 of them before"):
+        main([str(checkpoint), given, "--out", "photos"])
+        assert f"1 of 1 images predicted{before}: masks in photos" in capsys.readouterr().out
+    main([str(checkpoint), given, "--out", "other"])
+    assert sorted(path.as_posix() for path in Path("other").glob("*.png")) == ["other/x.png"]
+    mask = Path("photos/x.png")
+    photo(mask)
+    os.utime(mask, (1, 1))  # an image that took the name, and is older than what was written here
+    with pytest.raises(SystemExit):
+        main([str(checkpoint), given, "--out", "other"])
+    assert "photos/x.jpg and photos/x.png would both be written as other/x" in capsys.readouterr().err
+
+
+def test_masks_that_lie_among_the_images_of_a_folder_below_are_not_taken_for_images(workplace, checkpoint, capsys):
+    photo(Path("photos/in/x.jpg"))
+    for given in (".", "photos"):
+        main([str(checkpoint), given, "--out", ".", "--save", "masks"])
+        assert "1 of 1 images predicted: masks" in capsys.readouterr().out
+    assert sorted(path.as_posix() for path in Path().rglob("*.png")) == ["in/x.png", "photos/in/x.png"]
