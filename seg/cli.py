@@ -359,4 +359,4 @@ def main(args: list[str] | None = None, default: str = "") -> None:
         if cli.trainer.is_global_zero:
             output.finish(str(cli.subcommand), outcome(cli))
 
-    told(run)
+    told(run, training=True)

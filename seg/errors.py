@@ -30,15 +30,20 @@ def quiet() -> None:
         warnings.filterwarnings("ignore", message=message)
 
 
-def told(action: Callable[[], object]) -> None:
+def told(action: Callable[[], object], training: bool = False) -> None:
     """Run an action; print errors that seg raised for its users as a message, exit 2. Others keep their traceback.
 
     SEG_TRACEBACK=1 in the environment shows the traceback of every error.
+
+    Args:
+        action: what a command does.
+        training: the command takes the settings of the Trainer, which cures may name.
+
     """
     try:
         action()
     except Exception as error:
-        message = message_for_user(error)
+        message = message_for_user(error, training)
         if message is None or os.environ.get("SEG_TRACEBACK"):
             raise
         sys.stdout.flush()
@@ -50,8 +55,8 @@ def told(action: Callable[[], object]) -> None:
         sys.exit(2)
 
 
-def message_for_user(error: BaseException) -> str | None:
-    """Return the message of an error that seg itself raised, also in a loader's worker process, or None."""
+def message_for_user(error: BaseException, training: bool = False) -> str | None:
+    """Return the message of an error that seg itself raised, also in a loader's worker process, or None; see `told`."""
     text = str(error)
     if text.startswith("Caught ") and "in DataLoader worker process" in text:
         if f'File "{PACKAGE}' not in text.rpartition("raise ")[0]:
@@ -65,7 +70,7 @@ def message_for_user(error: BaseException) -> str | None:
             "the checkpoint does not fit the network that is configured; leave out the settings in which the run's "
             f"config.yaml differs.\n{text[:800]}"
         )
-    if told := of_the_machine(error):
+    if told := of_the_machine(error, training):
         return told
     if type(error).__name__ == "MisconfigurationException":
         return text  # Lightning's word for settings of the Trainer that cannot be
@@ -75,10 +80,11 @@ def message_for_user(error: BaseException) -> str | None:
     return text if frames and Path(frames[-1].filename).is_relative_to(PACKAGE) else None
 
 
-def of_the_machine(error: BaseException) -> str | None:
-    """Return what to tell where memory or disk ran out, or a worker process died; None for any other error.
+def of_the_machine(error: BaseException, training: bool = False) -> str | None:
+    """Return what to tell where memory or disk failed or ran out, or a worker process died; None for any other error.
 
-    What the run adds to the error about its own settings (`seg.memory`) comes with it.
+    Where the command trains, it is told how to go on, see `told`. What the run adds to the error about its own settings
+    (`seg.memory`) comes with it.
     """
     text, notes = str(error), "".join(f"\n{note}" for note in getattr(error, "__notes__", []))
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported for seg's lighter commands
@@ -89,20 +95,21 @@ def of_the_machine(error: BaseException) -> str | None:
         return (
             f"a process that reads the data died: {text.partition(chr(10))[0][:200]}\nMostly the machine ran out of "
             "memory or of /dev/shm: lower data.num_workers or data.batch_size, or set data.cache: none. 0 workers show "
-            "the error of a reader that crashes. Go on with --ckpt_path last"
+            "the error of a reader that crashes" + (". Go on with --ckpt_path last" if training else "")
         )
-    if isinstance(error, PermissionError) and error.filename:
+    if not isinstance(error, OSError):
+        return None
+    place = error.filename2 or error.filename  # of two, the one that a file was to be renamed to
+    if isinstance(error, PermissionError) and place:
+        elsewhere = ". A place for runs that may be written is chosen with --trainer.default_root_dir"
+        return f"{place}: {error.strerror}; this user may not read or write it" + (elsewhere if training else "")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
+        elsewhere = " with --trainer.default_root_dir, then go on with --ckpt_path last" if training else ""
         return (
-            f"{error.filename}: {error.strerror}; this user may not read or write it. A place for runs that may be "
-            "written is chosen with --trainer.default_root_dir"
+            f"cannot write{f' {place}' if place else ''}: {error.strerror}. What was written before stays; make room "
+            f"or choose another place{elsewhere}"
         )
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-        where = f" {error.filename}" if error.filename else ""
-        return (
-            f"cannot write{where}: {error.strerror}. What was written before stays; make room or choose another "
-            "place with --trainer.default_root_dir, then go on with --ckpt_path last"
-        )
-    return None
+    return f"{place}: {error.strerror or error}" if place else None
 
 
 def worker_died(error: BaseException) -> bool:

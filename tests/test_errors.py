@@ -31,16 +31,34 @@ def test_a_worker_that_is_killed_is_told_with_the_cure(workplace, shapes):
     assert "Traceback" not in killed.stderr
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EFBIG])
 def test_a_full_or_read_only_disk_is_told_wherever_it_is_met(number):
-    told = message_for_user(OSError(number, "no room", "curves.png"))
+    told = message_for_user(OSError(number, "no room", "curves.png"), training=True)
     assert told is not None
     assert "cannot write curves.png: no room" in told
-    assert message_for_user(OSError(errno.EIO, "other", "curves.png")) is None
+    assert "--trainer.default_root_dir" in told
+
+
+def test_commands_that_do_not_train_name_no_setting_of_the_trainer():
+    died = RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed")
+    full = OSError(errno.EFBIG, "File too large")  # of a write: it bears no name
+    for error in (died, full, OSError(errno.ENOSPC, "full", "a.png"), OSError(errno.EACCES, "denied", "a.png")):
+        told, while_training = message_for_user(error), message_for_user(error, training=True)
+        assert told is not None
+        assert while_training is not None
+        assert "--" not in told
+        assert "--" in while_training
+
+
+def test_whatever_else_a_disk_says_of_a_file_is_told_with_its_name():
+    assert message_for_user(OSError(errno.EIO, "Input/output error", "curves.png")) == "curves.png: Input/output error"
+    renaming = OSError(errno.EISDIR, "Is a directory", ".curves.1.tmp.png", None, "curves.png")
+    assert message_for_user(renaming) == "curves.png: Is a directory"
+    assert message_for_user(OSError("nothing known")) is None
 
 
 def test_a_file_that_this_user_may_not_touch_is_named_wherever_it_is_met():
-    told = message_for_user(OSError(errno.EACCES, "Permission denied", "runs/a/version_0/metrics.csv"))
+    told = message_for_user(OSError(errno.EACCES, "Permission denied", "runs/a/version_0/metrics.csv"), training=True)
     assert told is not None
     assert told.startswith("runs/a/version_0/metrics.csv: Permission denied; ")
     assert "--trainer.default_root_dir" in told

@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--new", action="store_true", help="start over instead of going on")
     options, settings = parser.parse_known_args(argv)
     quiet()
-    told(lambda: crossvalidate(settings, options.folds, options.only, options.checkpoint, options.new))
+    told(lambda: crossvalidate(settings, options.folds, options.only, options.checkpoint, options.new), training=True)
 
 
 def crossvalidate(

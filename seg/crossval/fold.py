@@ -91,4 +91,4 @@ def unfinished(folder: Path) -> Path | None:
 
 if __name__ == "__main__":
     quiet()
-    told(lambda: FoldCLI(Path(sys.argv[1]), sys.argv[2], sys.argv[3:]))
+    told(lambda: FoldCLI(Path(sys.argv[1]), sys.argv[2], sys.argv[3:]), training=True)

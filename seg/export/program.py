@@ -1,7 +1,9 @@
 """A checkpoint's network with all that surrounds it, traced by torch.export: raw pixel values in, an answer out."""
 
 import copy
+import io
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -90,8 +92,10 @@ def trace(module: Exportable, channels: int, dtype: str) -> "ExportedProgram":
         return torch.export.export(module, (example,), dynamic_shapes=({0: free, 2: free, 3: free},))
 
 
-def write_program(program: "ExportedProgram", path: Any, card: "Card") -> None:
+def write_program(program: "ExportedProgram", path: Path, card: "Card") -> None:
     """Write a torch.export package, the card beside the network inside it."""
+    package = io.BytesIO()  # torch ends the process where it cannot write a file to its end
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="No complete tensor found")  # weights in channels_last are complete
-        torch.export.save(program, path, extra_files=card.entries())
+        torch.export.save(program, package, extra_files=card.entries())
+    path.write_bytes(package.getbuffer())

@@ -100,6 +100,16 @@ def made_by_hand(target: Path) -> bool:
         return True
 
 
+def image_of(target: Path) -> Path | None:
+    """Return the image that an annotation names, where that is there."""
+    try:
+        said = json.loads(target.read_text(encoding="utf-8"))["imagePath"].replace("\\", "/")
+        image = Path(os.path.normpath(target.parent.resolve() / said))
+        return image if image.is_file() else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
 def write_labels(folder: Path, names: list[str]) -> str | None:
     """Write the class list beside annotations, as labelme and `seg.data.Labelme` read it; return a remark if need be.
 

@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="seg predict",
         description="Predict the class of every pixel of images, at each image's own size. What is done is left alone: "
-        "files that were made with the same settings by the same checkpoint, after the image was last changed. "
+        "files that were made with the same settings by the same checkpoint, of the same image as it is now. "
         "Images of more than 2^28 pixels (16384 x 16384) are refused unless the environment variable SEG_MAX_PIXELS "
         "allows them: SEG_MAX_PIXELS=1000000000 seg predict ...",
         allow_abbrev=False,
@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         nargs="+",
         help="image files; folders, searched with their subfolders; patterns in quotes, such as 'photos/**/*.jpg'; "
-        "- for a list of files on standard input, one a line. What lies in the folders of predictions is left out",
+        "- for a list of files on standard input, one a line. Earlier predictions among them are left out",
     )
     parser.add_argument(
         "--out",
@@ -58,7 +58,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="KIND",
         help="what is written, masks and overlays where not given. " + "; ".join(kinds),
     )
-    parser.add_argument("--overwrite", action="store_true", help="make again what is done, and what a hand corrected")
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="make again what is done, what a hand corrected or is of another image",
+    )
 
     large = parser.add_argument_group("large images")
     how = large.add_mutually_exclusive_group()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from seg.predict.kinds import KINDS, folder_of
+from seg.predict.state import Made
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".npy")
 """What counts as an image when a folder is given; a file that is named is tried whatever its suffix."""
@@ -16,7 +17,8 @@ def images_in(inputs: list[Path], out: Path) -> Iterator[tuple[Path, Path]]:
     """Yield (name without suffix, file) of the images that inputs stand for, earlier predictions left out.
 
     Folders and patterns leave out what lies in `out`, where that is a folder below their own; where it is their own
-    folder or one above, what lies in the folders that kinds of output have there. Names never lead out of `out`.
+    folder or one above, the masks of earlier runs, and what lies in the folders that other kinds of output have there;
+    and so with what earlier runs have written to their own folder. Names never lead out of `out`.
 
     Args:
         inputs: files; folders, searched with their subfolders, which names keep; patterns such as photos/**/*.jpg,
@@ -33,9 +35,9 @@ def images_in(inputs: list[Path], out: Path) -> Iterator[tuple[Path, Path]]:
         if str(given) == "-":
             yield from _listed([line.rstrip("\r\n") for line in sys.stdin])
         elif given.is_dir():
-            predictions = _predictions(given, out)
+            predictions = _Predictions(given, out)
             for path in sorted(given.rglob("*")):
-                if path.suffix.lower() in SUFFIXES and path.is_file() and not _below(path, predictions):
+                if path.suffix.lower() in SUFFIXES and path.is_file() and path not in predictions:
                     yield path.relative_to(given).with_suffix(""), path
         elif given.exists():
             yield Path(given.stem), given
@@ -45,27 +47,33 @@ def images_in(inputs: list[Path], out: Path) -> Iterator[tuple[Path, Path]]:
             raise FileNotFoundError(f"{given}: there is no such image or folder")
 
 
-def _predictions(root: Path, out: Path) -> list[Path]:
-    """Return the folders below an input's root that hold predictions which could be taken for images."""
-    kinds = [kind for kind in KINDS if kind != "masks" and KINDS[kind].suffix in SUFFIXES]
-    folders = [folder.resolve() for folder in (out, *(folder_of(kind, out) for kind in kinds))]
-    return [folder for folder in folders if root.resolve() in folder.parents]
+class _Predictions:
+    """What lies below an input's root and could be taken for images: folders of predictions, and masks."""
 
+    def __init__(self, root: Path, out: Path) -> None:
+        kinds = [kind for kind in KINDS if kind != "masks" and KINDS[kind].suffix in SUFFIXES]
+        earlier = Made(root, {})
+        folders = [out, *(folder_of(kind, out) for kind in kinds)]
+        folders += [folder_of(kind, root) for kind in kinds if kind in earlier.kinds]
+        self.folders = [place for place in (folder.resolve() for folder in folders) if root.resolve() in place.parents]
+        self.masks = Made(out, {}).masks() | earlier.masks()
 
-def _below(path: Path, folders: list[Path]) -> bool:
-    place = path.resolve() if folders else path
-    return any(place.is_relative_to(folder) for folder in folders)
+    def __contains__(self, path: Path) -> bool:
+        if not self.folders and not self.masks:
+            return False
+        place = path.resolve()
+        return place in self.masks or any(place.is_relative_to(folder) for folder in self.folders)
 
 
 def _matching(pattern: Path, out: Path) -> Iterator[tuple[Path, Path]]:
     """Yield the files that a pattern fits, named from where its wildcards begin."""
     fixed = Path(*_before_wildcards(pattern.parts))
-    predictions = _predictions(fixed, out)
+    predictions = _Predictions(fixed, out)
     fitting = [path for path in map(Path, sorted(glob.glob(str(pattern), recursive=True))) if path.is_file()]
-    found = [path for path in fitting if not _below(path, predictions)]
+    found = [path for path in fitting if path not in predictions]
     if not found:
         raise FileNotFoundError(
-            f"{pattern}: no file fits this pattern" + (f" but predictions of --out {out}" if fitting else "")
+            f"{pattern}: no file fits this pattern" + (" but earlier predictions" if fitting else "")
         )
     for path in found:
         name = Path(os.path.relpath(path, fixed))

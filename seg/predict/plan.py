@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from seg.predict.inputs import SUFFIXES, images_in
 from seg.predict.kinds import KINDS, folder_of, target_of
-from seg.predict.state import Made
+from seg.predict.state import Made, is_same
 from seg.predict.tables import Row
 
 
@@ -49,7 +49,8 @@ def outputs_of(inputs: list[Path], out: Path, save: Sequence[str] = ("masks", "o
                 raise ValueError(_twice(other, path, target))
     if not names:
         raise FileNotFoundError(
-            f"no image in {', '.join(map(str, inputs))}; looked for files ending in {', '.join(SUFFIXES)}"
+            f"no image in {', '.join(map(str, inputs))}; looked for files ending in {', '.join(SUFFIXES)}, "
+            "earlier predictions left out"
         )
     pictures = {path.resolve() for path in names.values()}
     for target in images:
@@ -71,10 +72,11 @@ def jobs_of(
     """Yield what is left to do, and note what is not; rows that are to be made again are forgotten.
 
     Raises:
-        ValueError: a file is where one is to be written, and is no output of `seg predict`.
+        ValueError: a file is where one is to be written, and is no output of `seg predict`, or, unless it is to be
+            overwritten, is that of another image.
 
     """
-    from seg.predict.annotations import made_by_hand
+    from seg.predict.annotations import image_of, made_by_hand
 
     for kind in report.rows:
         _claim(kind, out / f"{kind}.csv", made)
@@ -82,20 +84,25 @@ def jobs_of(
         files = {kind: target_of(kind, name, out, path) for kind in KINDS if kind in save}
         annotation = target_of("labelme", name, out, path)
         replaced = overwrite and "labelme" in save
-        by_hand = bool({"labelme", "ranking"} & set(save)) and not replaced and made_by_hand(annotation)
+        named = image_of(annotation) if {"labelme", "ranking"} & set(save) else None
+        if not overwrite:
+            for kind, target in files.items():
+                _refuse_other(target, path, named if kind == "labelme" else made.source(kind, target))
+        its_own = named is None or is_same(named, path)
+        by_hand = bool({"labelme", "ranking"} & set(save)) and not replaced and its_own and made_by_hand(annotation)
         if by_hand and "labelme" in files:
             report.by_hand.append(files.pop("labelme"))
         if not overwrite:
             files = {kind: target for kind, target in files.items() if not made.is_done(kind, target, path)}
         for kind, target in files.items():
-            _claim(kind, target, made)
+            _claim(kind, target, made, path)
         if by_hand and "ranking" in report.rows:  # which is for images that are left to annotate
             report.annotated.append(path)
             made.forget_rows("ranking", path)
         tables = [
             kind
             for kind, rows in report.rows.items()
-            if overwrite or str(path) not in rows or not made.has_rows(kind, path)
+            if overwrite or not made.has_rows(kind, path, rows)
             if kind != "ranking" or not by_hand
         ]
         for kind in tables:
@@ -107,14 +114,22 @@ def jobs_of(
             report.done.append(path)
 
 
-def _claim(kind: str, target: Path, made: Made) -> None:
+def _refuse_other(target: Path, path: Path, source: Path | None) -> None:
+    """Refuse to take a file for an image's, or to replace it, that was made of another one which is still there."""
+    if source and not is_same(source, path) and source.is_file() and target.is_file():
+        raise ValueError(
+            f"{target} was made of {source}, not of {path}; give another --out folder, or --overwrite to replace it"
+        )
+
+
+def _claim(kind: str, target: Path, made: Made, image: Path | None = None) -> None:
     """Note that a file is to be written, unless another of this name is there."""
     tells_itself = kind == "labelme"  # see `made_by_hand`
     if not tells_itself and target.is_file() and not made.wrote(kind, target):
         raise ValueError(
             f"{target} is there, and seg predict has not written it; give another --out folder, or move the file away"
         )
-    made.claim(kind, target)
+    made.claim(kind, target, image)
 
 
 def labels_folder(names: dict[Path, Path], out: Path) -> Path:

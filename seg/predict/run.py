@@ -130,7 +130,10 @@ def predict_files(
     made = Made(out, {kind: [*common, own.get(kind)] for kind in save})
     report = Report(rows={kind: read_table(out / f"{kind}.csv") for kind in TABLES if kind in save})
     jobs = list(jobs_of(names, out, save, made, overwrite, report))
-    made.start()
+    try:
+        made.start()
+    except OSError as error:
+        raise ValueError(f"--out {out}: cannot be written there ({error.strerror or error})") from error
     try:
         _run(jobs, predictor, annotating, tidying, made, report)
     finally:

@@ -52,6 +52,21 @@ def test_onnx_is_written_with_a_description_beside_it_and_compared_on_the_run_s_
     assert tuple(held["measured"]["parity"][0]["size"]) == (1, 160, 128)
 
 
+@pytest.mark.parametrize("name", ["model.onnx", "model.pt2"])
+def test_a_disk_that_takes_no_more_is_told_and_leaves_nothing(workplace, trained, name, capsys):
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))  # bytes of a file
+    try:
+        error = failing(capsys, 2, trained, "--out", f"deploy/{name}")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "error: cannot write" in error
+    assert "File too large" in error
+    assert "--trainer" not in error
+    assert nothing_in(Path("deploy"))
+
+
 @pytest.mark.slow
 def test_int8_is_calibrated_gated_and_compared(workplace, trained, capsys):
     main([str(trained), "--out", "model.onnx", "--int8", "--max-drop", "50"])

@@ -100,6 +100,16 @@ def test_an_input_is_never_replaced_by_what_is_predicted_from_it(workplace, chec
     assert image.read_bytes() == before
 
 
+@pytest.mark.parametrize("save", ["masks", "areas"])
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_predicted(workplace, checkpoint, save, capsys):
+    photo(Path("x.jpg"))
+    Path("file.txt").write_text("x")
+    with pytest.raises(SystemExit) as refused:
+        main([str(checkpoint), "x.jpg", "--out", "file.txt/out", "--save", save])
+    assert refused.value.code == 2
+    assert capsys.readouterr().err == "error: --out file.txt/out: cannot be written there (Not a directory)\n"
+
+
 def test_predictions_below_the_input_folder_are_not_predicted_again(workplace, checkpoint, capsys):
     photo(workplace / "photos/x.jpg")
     for _ in range(2):

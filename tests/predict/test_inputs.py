@@ -146,7 +146,7 @@ def test_predictions_beside_the_images_are_not_predicted_again(workplace, given,
 def test_a_folder_of_predictions_that_is_asked_for_is_predicted(workplace):
     photo(Path("out/overlays/x.png"))
     assert found("out/overlays") == {"x": "out/overlays/x.png"}
-    with pytest.raises(FileNotFoundError, match=r"no file fits this pattern but predictions of --out out"):
+    with pytest.raises(FileNotFoundError, match=r"no file fits this pattern but earlier predictions"):
         found("out/*/x.png")
 
 

@@ -120,7 +120,7 @@ def test_what_is_done_is_left_alone_until_image_checkpoint_or_settings_change(wo
     assert made() == {"x"}
     os.utime("photos/x.png", (1, 1))
     Path("out/y.png").unlink()
-    assert made() == {"y"}
+    assert made() == {"x", "y"}  # an image is another one when an older file takes its place, too
     os.utime(own)
     assert made() == {"x", "y"}
     command += ["--tta", "flips"]
