@@ -160,8 +160,8 @@ class Guard(Callback):
             return
         many = f", {self.in_a_row} failures in a row" if self.in_a_row > 1 else ""
         raise ValueError(
-            f"{found}{many}; training ends{where}. What helps: a lower learning rate, warm-up, "
-            "trainer.gradient_clip_val: 1.0, precision: 32; then go on with --ckpt_path last"
+            f"{found}{many}; training ends{where}. What helps: going on with --ckpt_path last and "
+            "a lower learning rate, trainer.gradient_clip_val: 1.0 or precision: 32; or warm-up, from the start"
         )
 
     def write(self, trainer: pl.Trainer, pl_module: pl.LightningModule, step: int) -> Path | None:

@@ -9,11 +9,11 @@ import torch
 from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.cli import OptimizerCallable
 from torch import nn
-from torch.optim.lr_scheduler import LambdaLR
 
 from seg.models.parts import encoder_layers, required_encoder
 from seg.progress import say
 from seg.schedules import Schedule, scheduler
+from seg.schedules.following import Following
 from seg.trainer import TrainingTimer
 
 REFERENCE = "model.lr_reference_batch"
@@ -157,10 +157,12 @@ def batch_scale(trainer: pl.Trainer, reference: int | None) -> float:
     return float(images / reference)
 
 
-def scheduled(optimizer: torch.optim.Optimizer, schedule: Schedule, trainer: pl.Trainer) -> LambdaLR:
+def scheduled(optimizer: torch.optim.Optimizer, schedule: Schedule, trainer: pl.Trainer) -> Following:
     """Return the torch scheduler that follows a schedule over the steps or the time of a run."""
-    total = float(trainer.estimated_stepping_batches)
-    return scheduler(optimizer, schedule, total, partial(elapsed_share, trainer))
+    # asked for at every step: BatchSizeFinder changes the number of steps when the optimiser has long been built
+    return scheduler(
+        optimizer, schedule, lambda: float(trainer.estimated_stepping_batches), partial(elapsed_share, trainer)
+    )
 
 
 def logged_groups(optimizer: torch.optim.Optimizer) -> dict[str, int]:
