@@ -100,7 +100,7 @@ class Guard(Callback):
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
         """Look at losses and gradients, and leave the step out or end the run where they are not finite."""
         if not self.losses:
-            return  # no step of training, such as the last one of StochasticWeightAveraging, which measures norms
+            return  # no step of training, but one of a callback that runs batches of its own, such as to measure norms
         gradients = [
             parameter.grad
             for group in optimizer.param_groups

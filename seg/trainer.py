@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, LearningRateFinder, Timer
+from pytorch_lightning.callbacks import Callback, LearningRateFinder, StochasticWeightAveraging, Timer
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins import CheckpointIO
 from pytorch_lightning.plugins.layer_sync import LayerSync, TorchSyncBatchNorm
@@ -46,7 +46,7 @@ class Trainer(pl.Trainer):
 
     Raises:
         ValueError: devices and num_nodes make another number of processes than torchrun or SLURM has started, or
-            Lightning's LearningRateFinder is among the callbacks.
+            Lightning's LearningRateFinder or StochasticWeightAveraging is among the callbacks.
 
     """
 
@@ -74,6 +74,12 @@ class Trainer(pl.Trainer):
                 "trainer.callbacks: LearningRateFinder sets one learning rate for all, which a run with groups and "
                 "schedules does not have; `seg doctor run --only rate --config …` finds one, to be set as "
                 "model.optimizer.init_args.lr"
+            )
+        if any(isinstance(callback, StochasticWeightAveraging) for callback in callbacks):
+            raise ValueError(
+                "trainer.callbacks: StochasticWeightAveraging puts its average into the network after the last "
+                "checkpoint is written, so that it is neither scored nor kept; seg.averaging.EMA averages the weights "
+                "that are validated, kept and tested"
             )
         if max_time is not None and not any(isinstance(callback, Timer) for callback in callbacks):
             callbacks.append(TrainingTimer(max_time))

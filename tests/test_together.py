@@ -30,12 +30,3 @@ def test_everything_together_resumes_exactly(workplace, shapes):
     run("--config", config, "--trainer.callbacks", f"[{EVERYTHING}]", "--ckpt_path", last)
     assert_same_weights(whole / "checkpoints/last.ckpt", last)
     assert (whole / "metrics.csv").read_text() == (other / "metrics.csv").read_text()
-
-
-def test_stochastic_weight_averaging_of_lightning_works(workplace, shapes, capsys):
-    swa = "{class_path: pytorch_lightning.callbacks.StochasticWeightAveraging, init_args: {swa_lrs: 0.001}}"
-    run("--config", write_config(workplace / "tiny.yaml", shapes, max_epochs=3), "--trainer.callbacks", f"[{swa}]")
-    tested = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("test mIoU"))
-    best = workplace / "runs/tiny/version_0/checkpoints/best.ckpt"
-    run("test", "--ckpt_path", best, "--trainer.callbacks", "null")
-    assert tested in capsys.readouterr().out

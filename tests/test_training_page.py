@@ -96,6 +96,19 @@ def test_lightnings_finder_of_a_learning_rate_is_refused_with_the_command_that_f
     assert not list(workplace.glob("runs/tiny/*"))
 
 
+def test_lightnings_weight_averaging_whose_average_nothing_would_hold_is_refused_with_the_one_to_take(
+    workplace, shapes, capsys
+):
+    swa = "[{class_path: pytorch_lightning.callbacks.StochasticWeightAveraging, init_args: {swa_lrs: 0.001}}]"
+    with pytest.raises(SystemExit) as refused:
+        run("--config", write_config(workplace / "tiny.yaml", shapes), "--trainer.callbacks", swa)
+    assert refused.value.code == 2
+    error = capsys.readouterr().err
+    assert "StochasticWeightAveraging" in error
+    assert "seg.averaging.EMA" in error
+    assert not list(workplace.glob("runs/tiny/*"))
+
+
 def test_the_sweep_of_the_page_starts_a_command_that_exists():
     sweep = yaml.safe_load(SWEEP)
     shipped = yaml.safe_load((REPOSITORY / "configs/sweeps/camvid_unet.yaml").read_text())
