@@ -102,3 +102,10 @@ def test_a_schedule_that_changed_settings_put_behind_its_end_is_said(tmp_path, c
     assert set(rest.rates) == {0.25}
     line = next(line for line in capsys.readouterr().out.splitlines() if "past its end" in line)
     assert "5 optimiser steps are made, with the settings of now the run has 3" in line
+
+
+def test_the_state_of_another_kind_of_optimiser_is_refused_with_what_to_do(tmp_path):
+    _, trainer = fit(built(), max_epochs=1)
+    trainer.save_checkpoint(tmp_path / "end.ckpt")
+    with pytest.raises(ValueError, match=r"model.optimizer: .* another kind than AdamW .*betas.*model.init_from"):
+        fit(built(optimizer=sgd(torch.optim.AdamW)), None, tmp_path / "end.ckpt", max_epochs=2)

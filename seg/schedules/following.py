@@ -38,7 +38,12 @@ class Following(LambdaLR):
         return {name: value for name, value in super().state_dict().items() if name != "total"}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the steps that were made; settings and rates are those of now, and the log says which differ."""
+        """Take the steps that were made; settings and rates are those of now, and the log says which differ.
+
+        Raises:
+            ValueError: the checkpoint is one of a run with another kind of optimiser.
+
+        """
         settings, rates = self.settings, self.base_lrs
         super().load_state_dict(state_dict)
         # checkpoints of before know no settings but the base rates
@@ -46,6 +51,12 @@ class Following(LambdaLR):
         self.settings, self.base_lrs = settings, rates
         changes: dict[str, str] = {}
         for group, now, then in zip(self.optimizer.param_groups, settings, given, strict=True):
+            if unknown := sorted(now.keys() - group.keys()):
+                raise ValueError(
+                    "model.optimizer: the checkpoint holds the state of another kind than "
+                    f"{type(self.optimizer).__name__} (it knows no {', '.join(unknown)}); go on with its own, or begin anew with its weights: "
+                    "model.init_from"
+                )
             for name in [name for name in now if name in then and then[name] != now[name]]:
                 group[name] = now[name]
                 label = "lr" if name == "initial_lr" else name
