@@ -54,8 +54,8 @@ class Following(LambdaLR):
             if unknown := sorted(now.keys() - group.keys()):
                 raise ValueError(
                     "model.optimizer: the checkpoint holds the state of another kind than "
-                    f"{type(self.optimizer).__name__} (it knows no {', '.join(unknown)}); go on with its own, or begin anew with its weights: "
-                    "model.init_from"
+                    f"{type(self.optimizer).__name__} (it knows no {', '.join(unknown)}); go on with its own, or begin "
+                    "anew with its weights: model.init_from"
                 )
             for name in [name for name in now if name in then and then[name] != now[name]]:
                 group[name] = now[name]
