@@ -100,7 +100,7 @@ class Guard(Callback):
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
         """Look at losses and gradients, and leave the step out or end the run where they are not finite."""
         if not self.losses:
-            return  # no step of training, such as the last one of StochasticWeightAveraging, which measures norms
+            return  # no step of training, but one of a callback that runs batches of its own, such as to measure norms
         gradients = [
             parameter.grad
             for group in optimizer.param_groups
@@ -160,8 +160,8 @@ class Guard(Callback):
             return
         many = f", {self.in_a_row} failures in a row" if self.in_a_row > 1 else ""
         raise ValueError(
-            f"{found}{many}; training ends{where}. What helps: a lower learning rate, warm-up, "
-            "trainer.gradient_clip_val: 1.0, precision: 32; then go on with --ckpt_path last"
+            f"{found}{many}; training ends{where}. What helps: going on with --ckpt_path last and "
+            "a lower learning rate, trainer.gradient_clip_val: 1.0 or precision: 32; or warm-up, from the start"
         )
 
     def write(self, trainer: pl.Trainer, pl_module: pl.LightningModule, step: int) -> Path | None:

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Timer
+from pytorch_lightning.callbacks import BatchSizeFinder, Timer
 from pytorch_lightning.cli import OptimizerCallable
 from torch import nn
-from torch.optim.lr_scheduler import LambdaLR
 
 from seg.models.parts import encoder_layers, required_encoder
 from seg.progress import say
 from seg.schedules import Schedule, scheduler
+from seg.schedules.following import Following
 from seg.trainer import TrainingTimer
 
 REFERENCE = "model.lr_reference_batch"
@@ -142,9 +142,11 @@ def batch_scale(trainer: pl.Trainer, reference: int | None) -> float:
     Source: Goyal et al. 2017, "Accurate, Large Minibatch SGD", the linear scaling rule.
 
     Raises:
-        ValueError: the data module does not tell its batch size.
+        ValueError: the data module does not tell its batch size, or BatchSizeFinder is going to change it where it must
+            not.
 
     """
+    refuse_finder(trainer, reference)
     if reference is None:
         return 1.0
     batch = getattr(trainer.datamodule, "batch_size", None)  # type: ignore[attr-defined]
@@ -157,10 +159,29 @@ def batch_scale(trainer: pl.Trainer, reference: int | None) -> float:
     return float(images / reference)
 
 
-def scheduled(optimizer: torch.optim.Optimizer, schedule: Schedule, trainer: pl.Trainer) -> LambdaLR:
+def refuse_finder(trainer: pl.Trainer, reference: int | None) -> None:
+    """Refuse BatchSizeFinder where it would spoil a run without a word.
+
+    Raises:
+        ValueError: rates are scaled with the number of images, of which it makes another afterwards; or a run goes on,
+            of which it restores nothing but the weights, so that all steps would be made again.
+
+    """
+    if not any(isinstance(callback, BatchSizeFinder) for callback in trainer.callbacks):  # type: ignore[attr-defined]
+        return
+    cure = "leave it out of trainer.callbacks and set data.batch_size to what it has found"
+    if reference is not None:
+        raise ValueError(f"{REFERENCE}: BatchSizeFinder looks for a batch when rates are scaled already; {cure}")
+    if trainer.ckpt_path is not None:
+        raise ValueError(f"BatchSizeFinder lets a run begin anew, not go on with a checkpoint; {cure}")
+
+
+def scheduled(optimizer: torch.optim.Optimizer, schedule: Schedule, trainer: pl.Trainer) -> Following:
     """Return the torch scheduler that follows a schedule over the steps or the time of a run."""
-    total = float(trainer.estimated_stepping_batches)
-    return scheduler(optimizer, schedule, total, partial(elapsed_share, trainer))
+    # asked for at every step: BatchSizeFinder changes the number of steps when the optimiser has long been built
+    return scheduler(
+        optimizer, schedule, lambda: float(trainer.estimated_stepping_batches), partial(elapsed_share, trainer)
+    )
 
 
 def logged_groups(optimizer: torch.optim.Optimizer) -> dict[str, int]:

@@ -6,11 +6,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import BatchSizeFinder, Callback
 
 from seg.schedules import Constant, Cosine, Exponential, InverseTime, OneCycle, Poly, Step
 from tests.command import SMALL, process, write_config
-from tests.fitting import BATCHES, built, fit
+from tests.fitting import BATCHES, Data, built, fit
 from tests.stopping import StopAfter
 
 LIMITS = {"steps": {"max_steps": 5, "max_epochs": -1}, "epochs": {"max_epochs": 3}, "time": {"max_time": None}}
@@ -109,6 +109,29 @@ def test_the_rate_grows_with_the_global_batch_and_the_log_says_so(capsys):
     assert "× 0.5" in line
     assert "8 images a step (2 a batch × 4 accumulated × 1 processes)" in line
     assert line.endswith("meant for 16")
+
+
+def test_a_schedule_ends_with_the_run_also_where_the_batch_size_is_found_when_it_begins(tmp_path):
+    finder = BatchSizeFinder(max_trials=2, steps_per_trial=1)
+    settings = {"max_epochs": 4, "default_root_dir": tmp_path}
+    seen, trainer = fit(built(schedule=Cosine(warmup=0.25)), callbacks=(finder,), **settings)
+    assert trainer.datamodule.batch_size == 4
+    expected, _ = fit(built(schedule=Cosine(warmup=0.25)), Data(4, -(-BATCHES // 2)), **settings)
+    assert seen.rates == expected.rates
+    assert len(seen.rates) == 16
+    assert seen.rates[-1] == 0.0
+
+
+def test_a_finder_of_the_batch_size_is_refused_where_rates_are_scaled_and_where_a_run_goes_on(tmp_path):
+    def finder():
+        return (BatchSizeFinder(max_trials=1, steps_per_trial=1),)
+
+    with pytest.raises(ValueError, match=r"model.lr_reference_batch: BatchSizeFinder .* data.batch_size"):
+        fit(built(lr_reference_batch=2), callbacks=finder(), max_epochs=1, default_root_dir=tmp_path)
+    _, trainer = fit(built(), max_epochs=1)
+    trainer.save_checkpoint(tmp_path / "end.ckpt")
+    with pytest.raises(ValueError, match=r"BatchSizeFinder .* checkpoint; leave it out .* data.batch_size"):
+        fit(built(), None, tmp_path / "end.ckpt", finder(), max_epochs=2, default_root_dir=tmp_path)
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from tests.fitting import built, fit
 def rates(schedule, total, elapsed=lambda: 0.0, steps=None):
     """Return the learning rate of every optimiser step, with a base rate of 1."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    follow = scheduler(optimizer, schedule, total, elapsed)
+    follow = scheduler(optimizer, schedule, lambda: total, elapsed)
     seen = []
     for _ in range(steps or int(total)):
         seen.append(optimizer.param_groups[0]["lr"])

@@ -5,7 +5,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+
+from seg.schedules.following import Following
 
 
 class Schedule(ABC):
@@ -74,14 +75,16 @@ def progress_of(step: int, total: float, elapsed: float) -> float:
     return min(1.0, max(step / max(1.0, total - 1), elapsed))
 
 
-def scheduler(optimizer: Optimizer, schedule: Schedule, total: float, elapsed: Callable[[], float]) -> LambdaLR:
+def scheduler(
+    optimizer: Optimizer, schedule: Schedule, total: Callable[[], float], elapsed: Callable[[], float]
+) -> Following:
     """Build the torch scheduler that follows a schedule; step it once per optimiser step.
 
     Args:
         optimizer: its learning rates are the base rates.
         schedule: shape of the curve.
-        total: optimiser steps of the whole run, infinite where only time limits it.
+        total: returns the optimiser steps of the whole run, infinite where only time limits it.
         elapsed: returns the share of the time limit that has passed.
 
     """
-    return LambdaLR(optimizer, lambda step: schedule.factor(step, total, elapsed()))
+    return Following(optimizer, lambda step: schedule.factor(step, total(), elapsed()), total)

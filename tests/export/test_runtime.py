@@ -206,11 +206,12 @@ def test_the_command_gives_the_files_that_the_checkpoint_gives_in_fp32(trained, 
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_the_lines_of_the_documentation_predict_without_seg_what_seg_does(onnx_file, workplace, orientation):
+def test_the_lines_of_the_documentation_predict_without_seg_what_seg_does(onnx_file, package, workplace, orientation):
     text = (REPOSITORY / "docs/shipping.md").read_text(encoding="utf-8")
-    (lines,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    lines, packaged = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert "seg." not in lines.replace("seg.class_names", "")
     shutil.copy(onnx_file, "model.onnx")
+    shutil.copy(package, "model.pt2")
     photo(Path("photo.jpg"), 50, 70, orientation=orientation)
     held: dict = {}
     exec(lines, held)
@@ -218,3 +219,7 @@ def test_the_lines_of_the_documentation_predict_without_seg_what_seg_does(onnx_f
     assert held["labels"].shape == ((50, 70) if orientation == 1 else (70, 50))
     np.testing.assert_array_equal(held["labels"], predictor.labels("photo.jpg"))
     assert held["names"] == predictor.class_names
+    held["torch"] = torch
+    exec(packaged, held)
+    np.testing.assert_array_equal(held["logits"][0].argmax(0), load("model.pt2", "cpu").labels("photo.jpg"))
+    assert json.loads(held["facts"]["seg.class_names"]) == load("model.pt2", "cpu").class_names
