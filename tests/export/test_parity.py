@@ -60,7 +60,8 @@ def test_one_tie_of_a_small_image_is_none_too_many_but_a_size_that_is_wrong_is()
     large = Parity((1, 192, 256), 1.0, 1.0, 0.0)
     assert holds([large, Parity((1, 91, 101), 1 - 1 / 9191, 1.0, 0.0)])
     assert not holds([large, Parity((1, 32, 32), 0.95, 1.0, 0.0)])
-    assert not holds([large, Parity((1, 32, 32), 1.0, 0.95, 0.0)])
+    assert holds([large, Parity((1, 32, 32), 1.0, 0.95, 0.0)])
+    assert not holds([large, Parity((1, 32, 32), 1.0, 0.0, 0.0)])
 
 
 def test_three_sizes_are_found_in_images_of_any_size():
