@@ -230,8 +230,7 @@ def logged_step(trainer: pl.Trainer) -> int:
 
 def counted(task: Any, names: Sequence[str], labels: Tensor, target: Tensor) -> list[ImageCounts]:
     """Return the counts of the images of a batch, see `seg.choice.image_counts`."""
-    background = bool(task.hparams.get("include_background", True))
-    return image_counts(names, labels, target, len(task.class_names), task.ignore_index, background)
+    return image_counts(names, labels, target, len(task.class_names), task.ignore_index, task.include_background)
 
 
 def predicted(trainer: pl.Trainer, task: Any, sample: Any) -> tuple[Tensor, np.ndarray]:

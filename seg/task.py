@@ -100,7 +100,7 @@ class SegmentationTask(LightningModule):
             warnings.filterwarnings("ignore", message=r"Attribute '\w+' is an instance of `nn.Module`")
             self.save_hyperparameters()
         self.class_names, self.class_colors = class_names, class_colors
-        self.ignore_index = ignore_index
+        self.ignore_index, self.include_background = ignore_index, include_background
         self.rates: dict[str, Any] = {"decay_norms": decay_norms, "encoder_lr": encoder_lr, "layer_decay": layer_decay}
         self.lr_reference_batch = lr_reference_batch
         self.channels_last, self.compiled = channels_last, compile

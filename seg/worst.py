@@ -31,8 +31,8 @@ class WorstImages(Callback):
 
     def on_test_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
         """Note the IoU of the images of a batch."""
-        background = bool(pl_module.hparams.get("include_background", True))
-        found = image_iou(outputs, batch["mask"], len(pl_module.class_names), pl_module.ignore_index, background)
+        classes, ignore_index = len(pl_module.class_names), pl_module.ignore_index
+        found = image_iou(outputs, batch["mask"], classes, ignore_index, pl_module.include_background)
         self.images += zip(map(str, batch["id"]), found, strict=True)
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:

@@ -64,7 +64,7 @@ class FoldCLI(SegCLI):
         scores = {
             "checkpoint": str(checkpoint.relative_to(self.folder)),
             "class_names": self.model.class_names,
-            "include_background": bool(self.model.hparams["include_background"]),
+            "include_background": self.model.include_background,
             "images": len(self.datamodule.val_dataloader().dataset),
             "confusion": result["confusion"].tolist(),
         }

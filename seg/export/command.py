@@ -275,8 +275,7 @@ def judged(
     def original(images: "Tensor") -> "Tensor":
         return task(images.to(task.device))  # type: ignore[no-any-return]
 
-    background = bool(task.hparams.get("include_background", True))
-    counts = (len(card.class_names), card.ignore_index, background)
+    counts = (len(card.class_names), card.ignore_index, task.include_background)
     scores, agreement, images = gate.evaluate(
         original, exported, data.val_dataloader(), lambda: SegmentationMetrics(*counts)
     )

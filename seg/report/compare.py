@@ -203,7 +203,6 @@ def curve_panels(runs: Sequence[Run], labels: Sequence[str]) -> list[dict[str, A
         for position, (run, label) in enumerate(zip(runs, labels, strict=True)):
             if points := facts.thinned(facts.finite_points(run.series, name)):
                 x, y = zip(*points, strict=True)
-                x = tuple(step + 1 for step in x)
                 # by the run, not by the line: a run that lacks a curve must not pass its colour on to the next
                 color = facts.LINES[position % len(facts.LINES)]
                 dash = ("solid", "dot", "dash", "dashdot")[position // len(facts.LINES) % 4]

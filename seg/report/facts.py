@@ -36,13 +36,13 @@ def headline(run: Run, record: Record | None) -> list[tuple[str, str, str]]:
                 rows.append((name.replace("_", " "), figure(value), ""))
     best = max(finite_points(run.series, "val/miou"), key=lambda point: point[1], default=None)
     if best is not None:
-        rows.append(("best val mIoU", figure(best[1]), f"at step {best[0] + 1:,.0f}"))
+        rows.append(("best val mIoU", figure(best[1]), f"at step {best[0]:,.0f}"))
     return rows
 
 
 def finite_points(series: Series, name: str) -> list[tuple[float, float]]:
-    """Return the points of a series that are numbers."""
-    return [point for point in series.get(name, []) if math.isfinite(point[1])]
+    """Return the points of a series that are numbers; steps count from 1 as people count, not from 0 as loggers do."""
+    return [(step + 1, value) for step, value in series.get(name, []) if math.isfinite(value)]
 
 
 def class_rows(record: Record) -> list[dict[str, Any]]:
@@ -102,7 +102,6 @@ def panels(series: Series, names: Sequence[str], colors: Sequence[Sequence[int]]
             points = thinned(finite_points(series, name))
             if points:
                 x, y = zip(*points, strict=True)
-                x = tuple(step + 1 for step in x)  # loggers count from 0, people from 1
                 shown = name.removeprefix("val/iou/") if title.startswith("IoU") else name
                 color = color_of.get(name, LINES[len(lines) % len(LINES)])
                 lines.append({"name": shown, "color": color, "x": x, "y": [_short(v) for v in y]})

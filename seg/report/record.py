@@ -131,7 +131,7 @@ class ImageRecord(Callback):
             "processes": trainer.world_size,
             "parts": [path.name for path in parts],
             "images": _images(trainer),
-            "include_background": bool(pl_module.hparams.get("include_background", True)),
+            "include_background": pl_module.include_background,
             "names": list(pl_module.class_names),
             "colors": [list(color) for color in pl_module.class_colors],
             **plain_scores(pl_module.results.get(stage, {})),
