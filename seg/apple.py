@@ -36,6 +36,13 @@ def plain_layout(net: nn.Module) -> None:
         net.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
 
+def laid_out(images: Tensor, channels_last: bool) -> Tensor:
+    """Return images (B, N, H, W) in the channels-last layout where that is asked for, on Apple's in the plain one."""
+    if careful(images.device):
+        return images.contiguous()
+    return images.contiguous(memory_format=torch.channels_last) if channels_last else images
+
+
 class AdaptiveAveragePool(nn.AdaptiveAvgPool2d):
     """Average the windows of a grid of a given size; the same as torch's layer, on all devices."""
 

@@ -1,4 +1,4 @@
-"""What watches a run: example pictures of the test set, curves, and the lines that close it."""
+"""What watches a run: its loggers and its config.yaml, example pictures of the test set, curves."""
 
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,11 @@ import torch
 import yaml
 from PIL import Image
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.cli import SaveConfigCallback
 from torch import Tensor
 
 from seg import charts, draw
-from seg.files import short_name
+from seg.files import replacing, short_name
 from seg.loggers import CSV, RunLogger
 from seg.loggers.csv import unless_disk_fails
 from seg.provenance import facts, flatten
@@ -44,6 +45,22 @@ def record(trainer: pl.Trainer, config: Path) -> None:
     settings, found = flatten(yaml.safe_load(config.read_text(encoding="utf-8"))), facts(trainer)
     for logger in run_loggers(trainer):
         logger.record(settings, found)
+
+
+class SaveConfig(SaveConfigCallback):
+    """Write config.yaml once training starts: a resumed run whose checkpoint does not fit must not replace it."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the file, whole or not at all, and tell the loggers what it says."""
+        if not trainer.is_global_zero:
+            return
+        path = Path(trainer.loggers[0].save_dir or ".") / "config.yaml"
+        with replacing(path) as temporary:
+            self.parser.save(self.config, str(temporary), skip_none=False, overwrite=True, multifile=False)
+        record(trainer, path)
+
+    def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Do nothing at set-up, see `on_train_start`."""
 
 
 class Examples(Callback):

@@ -7,23 +7,21 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import torch
-from pytorch_lightning import LightningDataModule, LightningModule
-from pytorch_lightning import Trainer as AnyTrainer
-from pytorch_lightning.callbacks import Callback, StochasticWeightAveraging
-from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from pytorch_lightning import LightningDataModule
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.trainer.states import TrainerStatus
 
-from seg import jobs, metrics, runs
+from seg import jobs, runs
 from seg.arguments import Parser, configs_in, expand, refuse_contradictions, typed_facts
-from seg.callbacks import Examples, Records, draw_curves, record, run_loggers
+from seg.callbacks import Examples, Records, SaveConfig
 from seg.checkpoints import BestCheckpoint, resumable
+from seg.closing import close, judged, show, take_weights
 from seg.doctor.quick import QuickCheck
 from seg.errors import quiet, told
-from seg.files import replacing
 from seg.gallery import Gallery
-from seg.guard import Guard, summaries
+from seg.guard import Guard
 from seg.loggers import CSV, RunLogger
 from seg.memory import MemoryAdvice
 from seg.models.weights import without_weights
@@ -32,7 +30,6 @@ from seg.progress import progress
 from seg.report.command import finish, leave
 from seg.report.journal import Journal
 from seg.report.record import ImageRecord
-from seg.signs import signs
 from seg.stopping import LastCheckpoint, in_order
 from seg.task import SegmentationTask
 from seg.trainer import Trainer
@@ -53,22 +50,6 @@ LINKS = {
 
 DEFAULTS = {"default_root_dir": "runs", "log_every_n_steps": 10, "enable_model_summary": False}
 """Where seg's defaults differ from those of Lightning's Trainer."""
-
-
-class SaveConfig(SaveConfigCallback):
-    """Write config.yaml once training starts: a resumed run whose checkpoint does not fit must not replace it."""
-
-    def on_train_start(self, trainer: AnyTrainer, pl_module: LightningModule) -> None:
-        """Write the file, whole or not at all."""
-        if not trainer.is_global_zero:
-            return
-        path = Path(trainer.loggers[0].save_dir or ".") / "config.yaml"
-        with replacing(path) as temporary:
-            self.parser.save(self.config, str(temporary), skip_none=False, overwrite=True, multifile=False)
-        record(trainer, path)
-
-    def save_config(self, trainer: AnyTrainer, pl_module: LightningModule, stage: str) -> None:
-        """Do nothing at set-up, see `on_train_start`."""
 
 
 class SegCLI(LightningCLI):
@@ -241,69 +222,29 @@ class SegCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Test the best checkpoint, or averaged weights, and close the run: scores per class, and where all lies."""
-        if self.run is None:
+        if self.run is None or self.csv is None:
             return
-        best, last = (self.run / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
-        self.judged = tested = self.average() or (best if best.exists() else last)
+        self.judged = tested = judged(self.trainer, self.run / "checkpoints")
         try:
             if self.trainer.strategy.broadcast(tested.exists()):
                 # loaded here, not by the Trainer: a callback that averages weights would put its own in their place.
                 # The test begins with the first process's weights in all: others may lie on machines without the file
                 if tested.exists():
-                    self.take_weights(tested)
+                    take_weights(self.model, tested)
                 self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
         finally:
             if self.trainer.is_global_zero:
-                self.close(tested)
-                for logger in run_loggers(self.trainer):
-                    logger.close()
-
-    def average(self) -> Path | None:
-        """Keep what StochasticWeightAveraging has put into the network after the last checkpoint, as `swa.ckpt`."""
-        callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
-        averaging = [callback for callback in callbacks if isinstance(callback, StochasticWeightAveraging)]
-        if not any(callback.n_averaged and self.trainer.current_epoch > callback.swa_end for callback in averaging):
-            return None
-        assert self.run is not None
-        path = self.run / "checkpoints" / "swa.ckpt"
-        self.trainer.save_checkpoint(path)
-        for callback in callbacks:
-            if isinstance(callback, ImageRecord):
-                callback.checkpoint = path
-        return path
-
-    def take_weights(self, checkpoint: Path) -> None:
-        """Give the task the weights of a checkpoint."""
-        self.model.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
-
-    def close(self, tested: Path) -> None:
-        """Draw the curves and print the scores and where everything lies."""
-        assert self.run is not None
-        assert self.csv is not None
-        self.csv.flush()
-        draw_curves(self.csv, self.run / "curves.png")
-        self.show("test")
-        if tested.stem == "last" and not tested.with_name("best.ckpt").exists():
-            print("tested last.ckpt: no validation took place, so that there is no best.ckpt")
-        if tested.stem == "swa":
-            print("tested swa.ckpt: the average of StochasticWeightAveraging, which comes after every validation")
-        for line in [*summaries(self.trainer), *signs(self.csv.series(), self.occurring())]:
-            print(line)
-        places = {"checkpoint": tested, "curves": self.run / "curves.png", "examples": self.run / "examples"}
-        for label, path in {**places, "numbers": self.csv.path}.items():
-            if path.exists():
-                print(f"{label + ':':<12}{path}")
-        finish(self.run)
+                close(self.trainer, self.csv, self.run, tested)
 
     def after_validate(self) -> None:
         """Show the scores of the validation split."""
-        self.show("val")
+        show(self.trainer, "val")
         if self.evaluated is not None and self.trainer.is_global_zero:
             finish(self.evaluated, "val")
 
     def after_test(self) -> None:
         """Show the scores of the test split."""
-        self.show("test")
+        show(self.trainer, "test")
         if self.evaluated is not None and self.trainer.is_global_zero:
             finish(self.evaluated, "test")
 
@@ -316,22 +257,6 @@ class SegCLI(LightningCLI):
         if folder is None or {Path(name).resolve() for name in self.given} != {(folder / "config.yaml").resolve()}:
             return None
         return folder
-
-    def occurring(self) -> list[str] | None:
-        """Return the classes that the last validation's masks hold, where there was one."""
-        if (result := self.model.results.get("val")) is None:
-            return None
-        counted = result["confusion"].sum(1).tolist()
-        return [name for name, pixels in zip(self.model.class_names, counted, strict=True) if pixels]
-
-    def show(self, stage: str) -> None:
-        """Print the table of a stage's scores."""
-        if stage not in self.model.results or not self.trainer.is_global_zero:
-            return
-        split = getattr(self.datamodule, "test_split_name", stage) if stage == "test" else stage
-        result = self.model.results[stage]
-        print(f"\n{stage} mIoU {float(result['miou']):.4f}" + (f" (on the {split} split)" if split != stage else ""))
-        print(metrics.table(result, self.model.class_names))
 
 
 def unless_given(callbacks: list[Callback], given: Any) -> list[Callback]:

@@ -124,10 +124,6 @@ class FreezeEncoder(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Freeze what a run begins, or goes on, with."""
-        for optimizer in trainer.optimizers:
-            for group in optimizer.param_groups:
-                if group.get("momentum") and group.get("fused"):
-                    group["fused"] = None  # fused momenta have to begin together, those of released layers begin later
         self.apply(pl_module, trainer.current_epoch)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

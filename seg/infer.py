@@ -122,14 +122,7 @@ class Predictor:
         self.largest_view = max(1.0, *averaged.scales) ** 2
         self.too_large: set[tuple[int, int]] = set()
         channels, dtype = network.image_kind
-        self.pixels = Pixels(
-            channels,  # type: ignore[arg-type]
-            len(network.mean),
-            dtype,
-            network.mean,
-            network.std,
-            network.clip,
-        )
+        self.pixels = Pixels(channels, len(network.mean), dtype, network.mean, network.std, network.clip)  # type: ignore[arg-type]
 
     @property
     def class_names(self) -> list[str]:
@@ -215,7 +208,8 @@ class Predictor:
         if self.network.resize:
             shown = resize_image(pixels, (self.network.resize[0], self.network.resize[1]))
             yield from enlarged(self.scores(self.tensor(shown)[None].to(self.device))[0], size)
-        elif self.whole(size):
+            return
+        if self.whole(size):
             try:
                 scores = self.scores(self.tensor(pixels)[None].to(self.device))[0]
             except torch.OutOfMemoryError:
@@ -225,9 +219,7 @@ class Predictor:
             else:
                 yield Band(0, scores)
                 return
-            yield from tiled(self.scores, self.tensor(pixels), self.tiling, self.device)
-        else:
-            yield from tiled(self.scores, self.tensor(pixels), self.tiling, self.device)
+        yield from tiled(self.scores, self.tensor(pixels), self.tiling, self.device)
 
     def whole(self, size: tuple[int, int]) -> bool:
         """Tell whether an image of this height and width is shown to the network as a whole."""

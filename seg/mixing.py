@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 Batch = dict[str, Any]
@@ -60,9 +60,33 @@ class Mixing:
             return batch
         return {**batch, **self.mix(batch["image"], batch["mask"], random)}
 
+    def drawn_by(self, numbers: tuple[int, ...], rank: int, batch: Batch) -> Batch:
+        """Return the mixed batch of a process, drawn from numbers that name it: a resumed run draws the same again.
+
+        Args:
+            numbers: such as seed, epoch and the batch's number; the same in all processes.
+            rank: of this process.
+            batch: see `__call__`.
+
+        """
+        # the last number begins at 1: numpy takes a missing one for 0, and the streams would be the same
+        own = np.random.default_rng((*numbers, 1 + rank))
+        return self(batch, own, np.random.default_rng(numbers))
+
     def mix(self, images: Tensor, masks: Tensor, random: np.random.Generator) -> Batch:
         """Return what changes of a batch of at least two images (B, N, H, W) and their masks (B, h, w)."""
         raise NotImplementedError
+
+
+def batch_loss(loss: nn.Module, logits: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return a batch's loss and its named terms; of images that are blends, the same share of those of both masks."""
+    value, terms = loss(logits, batch["mask"]), dict(getattr(loss, "last_terms", {}))
+    if "other_mask" in batch:
+        share = batch["share"]
+        value = share * value + (1 - share) * loss(logits, batch["other_mask"])
+        others = getattr(loss, "last_terms", {})
+        terms = {name: share * term + (1 - share) * others[name] for name, term in terms.items()}
+    return value, terms
 
 
 def partners(number: int, random: np.random.Generator) -> list[int]:

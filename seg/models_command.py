@@ -9,6 +9,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seg.files import replacing
+
 if TYPE_CHECKING:
     import torch
     from torch import nn
@@ -72,7 +74,7 @@ def main(argv: list[str] | None = None) -> None:
         "--precision", choices=("auto", "32", "bf16-mixed", "16-mixed"), default="auto", help="as in training"
     )
     parser.add_argument("--no-timing", action="store_true", help="leave out memory and time of a training step")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    parser.add_argument("--json", dest="file", type=Path, metavar="FILE", help="write the figures there, too")
     options = parser.parse_args(argv)
     quiet()
     told(lambda: compare(**vars(options)))
@@ -86,7 +88,7 @@ def compare(
     device: str,
     precision: str,
     no_timing: bool,
-    json: Path | None,  # named after the option
+    file: Path | None,
 ) -> None:
     """Print a line for each network, once it is measured, and write the figures as JSON.
 
@@ -114,8 +116,10 @@ def compare(
         rows.append(row)
         print("  ".join([f"{row['network']:<{label}}", *(f"{shown(key, row[key]):>11}" for key in keys)]), flush=True)
     print(LEGEND)
-    if json is not None:
-        write(json, {"size": size, "classes": classes, "batch": batch, "precision": text, "networks": rows})
+    if file is not None:
+        content = {"size": size, "classes": classes, "batch": batch, "precision": text, "networks": rows}
+        with replacing(file) as temporary:
+            temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def shown(key: str, value: Any) -> str:
@@ -126,14 +130,6 @@ def shown(key: str, value: Any) -> str:
         return f"{value[0]}" if value[0] == value[1] else f"{value[0]}×{value[1]}"
     _, unit, form = COLUMNS[key]
     return form.format(value / unit if unit != 1 else value)
-
-
-def write(path: Path, content: dict[str, Any]) -> None:
-    """Write the figures as JSON."""
-    from seg.files import replacing
-
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def settings(device: str, precision: str) -> tuple["torch.device", "torch.dtype", str]:

@@ -110,14 +110,28 @@ def fuse(optimizer: torch.optim.Optimizer) -> None:
     """Let an optimiser of torch update each tensor in one pass on a CPU; AdamW takes a third of its time for it.
 
     Optimisers without such a pass stay as they are, as do those that were told how to work (`fused`, `foreach`,
-    `capturable`, `differentiable`). On GPUs torch chooses well by itself.
+    `capturable`, `differentiable`) and SGD with dampening, see `begin_momenta`. On GPUs torch chooses well by itself.
     """
-    told = ("foreach", "capturable", "differentiable")
+    against = ("foreach", "capturable", "differentiable", "dampening")
     for group in optimizer.param_groups if type(optimizer) in FUSED else ():
         fits = all(value.device.type == "cpu" and value.is_floating_point() for value in group["params"])
-        if fits and group["fused"] is None and not any(group.get(name) for name in told):
+        if fits and group["fused"] is None and not any(group.get(name) for name in against):
             group["fused"] = True
     optimizer.register_load_state_dict_post_hook(lay_out)
+    if type(optimizer) is torch.optim.SGD:
+        optimizer.register_step_pre_hook(begin_momenta)
+
+
+def begin_momenta(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    """Begin momenta of what is trained with 0, which the first step, undampened, makes the gradient: as torch begins.
+
+    A fused pass wants the momenta of a group to begin all at once; layers that are released get their gradients later.
+    """
+    for group in optimizer.param_groups:
+        if group["fused"] and group["momentum"] and not group["dampening"]:
+            for parameter in group["params"]:
+                if parameter.requires_grad and optimizer.state[parameter].get("momentum_buffer") is None:
+                    optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def lay_out(optimizer: torch.optim.Optimizer) -> None:

@@ -1,9 +1,8 @@
 """The task: a network, a loss, metrics and an optimiser, trained, validated and tested by one shared step."""
 
 import warnings
-from typing import Any, Self
+from typing import Any, Self, cast
 
-import numpy as np
 import torch
 from pytorch_lightning import Callback, LightningModule
 from pytorch_lightning.cli import OptimizerCallable
@@ -17,7 +16,7 @@ from seg.finetuning import start_from
 from seg.labels import largest_class
 from seg.losses import CrossEntropy
 from seg.losses.balance import balance_classes
-from seg.mixing import Mixing
+from seg.mixing import Mixing, batch_loss
 from seg.models.blocks import upsample
 from seg.models.weights import weights_wanted, without_weights
 from seg.normalize import Normalize
@@ -142,11 +141,7 @@ class SegmentationTask(LightningModule):
 
     def normalize(self, images: Tensor) -> Tensor:
         """Return images (B, N, H, W) of raw pixel values as the network wants them, see `Normalize`."""
-        if apple.careful(images.device):
-            images = images.contiguous()
-        elif self.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
-        normalized: Tensor = self.pixels(images)
+        normalized: Tensor = self.pixels(apple.laid_out(images, self.channels_last))
         return normalized
 
     def forward(self, images: Tensor) -> Tensor:
@@ -163,46 +158,30 @@ class SegmentationTask(LightningModule):
         output = self.net(self.normalize(batch["image"]))
         outputs = [output[0], *output[1]] if isinstance(output, tuple) else [output]
         outputs = [self.to_size(logits, target) for logits in outputs]
-        loss, terms = self.batch_loss(outputs[0], batch)
+        loss, terms = batch_loss(self.loss, outputs[0], batch)
         for logits in outputs[1:]:
-            auxiliary, _ = self.batch_loss(logits, batch)
+            auxiliary, _ = batch_loss(self.loss, logits, batch)
             loss = loss + self.auxiliary_weight * auxiliary
             terms["auxiliary"] = auxiliary.detach()
         training = stage == "train"
         if training and self.distillation is not None:
             loss, terms["distillation"] = self.distillation.add(loss, outputs[0], batch, self.ignore_index)
-        logged: dict[str, Any] = {"on_step": training, "on_epoch": not training}
-        logged |= {"batch_size": len(target), "sync_dist": True}
+        logged: dict[str, Any] = {"on_step": training, "on_epoch": not training, "batch_size": len(target)}
         losses = {"loss": loss, **{f"loss/{name}": term for name, term in terms.items()}}
         for name, value in (self.step_mean.add(losses) if training else losses).items():
-            self.log(f"{stage}/{name}", value, **logged)
+            self.log(f"{stage}/{name}", value, sync_dist=True, **logged)
         return loss, outputs[0]
-
-    def batch_loss(self, logits: Tensor, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss and its named terms; of images that are blends, the same share of those of both masks."""
-        loss, terms = self.loss(logits, batch["mask"]), dict(getattr(self.loss, "last_terms", {}))
-        if "other_mask" in batch:
-            share = batch["share"]
-            loss = share * loss + (1 - share) * self.loss(logits, batch["other_mask"])
-            others = getattr(self.loss, "last_terms", {})
-            terms = {name: share * term + (1 - share) * others[name] for name, term in terms.items()}
-        return loss, terms
 
     @staticmethod
     def to_size(logits: Tensor, target: Tensor) -> Tensor:
         """Return logits (B, C, h, w) brought to the size of a target (B, H, W)."""
-        if logits.shape[-2:] == target.shape[-2:]:
-            return logits
-        return upsample(logits, (target.shape[-2], target.shape[-1]))
+        size = (target.shape[-2], target.shape[-1])
+        return logits if logits.shape[-2:] == size else upsample(logits, size)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Return the loss of one training batch, its images mixed where that is asked for."""
         if self.mixing is not None:
-            # from numbers that name the batch, so that a resumed run draws what the uninterrupted one drew
-            seed = (torch.initial_seed(), self.current_epoch, batch_idx)
-            # the last number begins at 1: numpy takes a missing one for 0, and the streams would be the same
-            own = np.random.default_rng((*seed, 1 + self.global_rank))
-            batch = self.mixing(batch, own, np.random.default_rng(seed))
+            batch = self.mixing.drawn_by((torch.initial_seed(), self.current_epoch, batch_idx), self.global_rank, batch)
         with self.step_mean.batch():
             loss, _ = self.shared_step(batch, "train")
         return self.step_mean.weighted(loss)
@@ -224,9 +203,7 @@ class SegmentationTask(LightningModule):
 
     def evaluation(self, stage: str) -> Evaluation:
         """Return what counts a stage, "val" or "test"."""
-        found = self.evaluations[stage]
-        assert isinstance(found, Evaluation)
-        return found
+        return cast(Evaluation, self.evaluations[stage])
 
     def on_validation_epoch_end(self) -> None:
         """Log what the metrics say of the whole validation set."""
@@ -289,22 +266,17 @@ class SegmentationTask(LightningModule):
             return super().load_from_checkpoint(*args, **options)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse checkpoints of other projects and of later formats; keep the random generators' state for fit."""
+        """Refuse checkpoints of other projects and later formats; take their normalisation, keep generators for fit."""
         held = checked_entry(checkpoint)
-        self.generators = held["generators"]
-        self.trained_precision = held["precision"]
-        self._take_normalisation(checkpoint.get("hyper_parameters", {}))
-
-    def _take_normalisation(self, held: dict[str, Any]) -> None:
-        """Normalise as the checkpoint's network was trained, also where the data's statistics have changed since."""
-        names = ("mean", "std", "clip")
-        if "mean" not in held or all(held.get(name) == self.hparams.get(name) for name in names):
-            return
-        kept: dict[str, Any] = {name: held.get(name) for name in names}
-        listed = ", ".join(f"{name} {value}" for name, value in kept.items())
-        say(f"pixels are normalised as the checkpoint says, not as the data do: {listed}")
-        self.pixels = Normalize(*kept.values()).to(self.device)
-        self.hparams.update(kept)
+        self.generators, self.trained_precision = held["generators"], held["precision"]
+        # as its network was trained, also where the data's statistics have changed since
+        given = checkpoint.get("hyper_parameters", {})
+        trained: dict[str, Any] = {name: given.get(name) for name in ("mean", "std", "clip")}
+        if "mean" in given and trained != {name: self.hparams.get(name) for name in trained}:
+            listed = ", ".join(f"{name} {value}" for name, value in trained.items())
+            say(f"pixels are normalised as the checkpoint says, not as the data do: {listed}")
+            self.pixels = Normalize(**trained).to(self.device)
+            self.hparams.update(trained)
 
     def on_fit_start(self) -> None:
         """Compile the network if asked to; fetch what teaches it, and balance the loss."""

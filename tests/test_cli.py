@@ -11,7 +11,7 @@ import yaml
 
 from seg.data.images import read_mask
 from seg.task import SegmentationTask
-from tests.command import REPOSITORY, SMALL, assert_same_weights, process, run, weights, write_config
+from tests.command import REPOSITORY, SMALL, assert_same_weights, run, weights, write_config
 
 
 def losses(run_folder: Path) -> list[str]:
@@ -96,71 +96,6 @@ def test_validate_and_test_take_the_config_of_the_checkpoints_run(workplace, sha
     assert [path.name for path in (workplace / "runs/tiny").iterdir()] == ["version_0"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (["--model.net.widht", "8"], "width"),
-        (["--trainer.max_epoch", "3"], "--trainer.max_epochs"),
-        (["--model.shedule", "Poly"], "--model.schedule"),
-        (["--data.bach_size", "3"], "batch_size"),
-        (["--model.net", "seg.models.Unet"], "seg.models.UNet"),
-    ],
-)
-def test_a_misspelt_key_is_refused_and_the_nearest_one_named(workplace, shapes, capsys, arguments, expected):
-    config = write_config(workplace / "tiny.yaml", shapes)
-    with pytest.raises(SystemExit) as refused:
-        run("--config", config, *arguments)
-    assert refused.value.code == 2
-    error = capsys.readouterr().err
-    assert f"did you mean {expected}?" in error
-    assert not (workplace / "runs").exists()
-
-
-@pytest.mark.parametrize(
-    ("path", "misspelt", "expected"),
-    [
-        (("model", "net", "init_args"), "widht", "width"),
-        (("trainer",), "max_epoch", "trainer.max_epochs"),
-        (("data", "init_args"), "bach_size", "batch_size"),
-        ((), "modell", "model"),
-    ],
-)
-def test_a_misspelt_key_in_yaml_is_refused_and_the_nearest_one_named(
-    workplace, shapes, capsys, path, misspelt, expected
-):
-    file = write_config(workplace / "tiny.yaml", shapes)
-    config = yaml.safe_load(file.read_text())
-    branch = config
-    for key in path:
-        branch = branch[key]
-    branch[misspelt] = 3
-    file.write_text(yaml.safe_dump(config))
-    with pytest.raises(SystemExit) as refused:
-        run("--config", file)
-    assert refused.value.code == 2
-    assert f"did you mean {expected}?" in capsys.readouterr().err
-
-
-def test_an_unknown_config_lists_those_that_exist(workplace, capsys):
-    with pytest.raises(SystemExit) as refused:
-        run("--config", "shapes_unit")
-    assert refused.value.code == 2
-    error = capsys.readouterr().err
-    assert "Did you mean shapes_unet?" in error
-    assert "camvid_unet" in error
-
-
-def test_a_number_of_classes_typed_by_hand_must_agree_with_the_data(workplace, shapes, capsys):
-    config = write_config(workplace / "tiny.yaml", shapes)
-    with pytest.raises(SystemExit) as refused:
-        run("--config", config, "--model.net.num_classes", "37")
-    assert refused.value.code == 2
-    error = capsys.readouterr().err
-    assert "37" in error
-    assert "leave it out" in error
-    assert not (workplace / "runs").exists()
-
-
 def test_resuming_without_a_run_says_what_was_looked_for(workplace, shapes, capsys):
     config = write_config(workplace / "tiny.yaml", shapes)
     with pytest.raises(SystemExit) as refused:
@@ -214,19 +149,6 @@ def test_a_bad_label_found_while_training_ends_with_one_message(workplace, shape
     assert ".png" in error
 
 
-def test_no_config_at_all_still_tells_what_is_missing(workplace):
-    result = process("--data", "seg.data.Shapes")
-    assert result.returncode == 2
-    assert "net" in result.stderr
-    assert "Traceback" not in result.stderr
-
-
-def test_help_and_print_config_work(workplace):
-    assert "--trainer.max_epochs" in process("--help").stdout
-    printed = process("--config", "shapes_unet", "--print_config").stdout
-    assert yaml.safe_load(printed)["data"]["class_path"] == "seg.data.Shapes"
-
-
 def test_a_resume_that_does_not_fit_leaves_the_run_as_it_was(workplace, shapes, capsys):
     config = write_config(workplace / "tiny.yaml", shapes, max_epochs=1)
     run("--config", config)
@@ -244,22 +166,6 @@ def test_a_start_that_fails_leaves_no_empty_run_folder(workplace, shapes):
     with pytest.raises(SystemExit):
         run("--config", config)
     assert not list((workplace / "runs" / "tiny").iterdir())
-
-
-def test_averaged_weights_are_tested_as_they_are_saved(workplace, shapes, capsys):
-    config = write_config(workplace / "tiny.yaml", shapes, max_epochs=3)
-    average = "[{class_path: pytorch_lightning.callbacks.EMAWeightAveraging, init_args: {decay: 0.5}}]"
-    run("--config", config, "--trainer.callbacks", average)
-    first = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("test mIoU"))
-    run("test", "--ckpt_path", workplace / "runs/tiny/version_0/checkpoints/best.ckpt", "--trainer.callbacks", "null")
-    assert first in capsys.readouterr().out
-
-
-def test_a_run_without_validation_tests_its_last_weights_and_says_so(workplace, shapes, capsys):
-    run("--config", write_config(workplace / "tiny.yaml", shapes, max_epochs=1, check_val_every_n_epoch=5))
-    printed = capsys.readouterr().out
-    assert "test mIoU" in printed
-    assert "tested last.ckpt" in printed
 
 
 def test_a_missing_test_file_is_told_before_the_first_step(workplace, capsys):

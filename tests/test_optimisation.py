@@ -1,5 +1,6 @@
 import csv
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -149,6 +150,36 @@ def test_one_pass_over_each_tensor_makes_the_same_steps_whatever_the_layout_of_a
     expected = weights_after_steps(kind, settings, fused=False)
     found = weights_after_steps(kind, settings, fused=True, contiguous_state=contiguous_state)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("late", [0, 2])
+def test_momenta_of_one_pass_begin_whenever_their_gradients_do(late, nesterov):
+    """The reference is the rule of torch's documentation, in float64: a momentum begins with its first gradient."""
+    random = np.random.default_rng(0)
+    expected = [random.normal(size=7), random.normal(size=7)]
+    parameters = [nn.Parameter(torch.from_numpy(values.copy())) for values in expected]
+    optimizer = torch.optim.SGD(parameters, lr=0.1, momentum=0.9, nesterov=nesterov)
+    optimisation.fuse(optimizer)
+    momenta: list = [None, None]
+    for step in range(5):
+        for index, parameter in enumerate(parameters):
+            gradient = random.normal(size=7)
+            parameter.requires_grad_(index == 0 or step >= late)  # as FreezeEncoder does
+            parameter.grad = torch.from_numpy(gradient) if parameter.requires_grad else None
+            if parameter.requires_grad:
+                momenta[index] = gradient if momenta[index] is None else 0.9 * momenta[index] + gradient
+                expected[index] -= 0.1 * (gradient + 0.9 * momenta[index] if nesterov else momenta[index])
+        optimizer.step()
+        assert ("momentum_buffer" in optimizer.state[parameters[1]]) == (step >= late)
+    for parameter, values in zip(parameters, expected, strict=True):
+        np.testing.assert_allclose(parameter.detach().numpy(), values, rtol=1e-12)
+
+
+def test_dampened_momenta_which_begin_like_no_other_step_are_not_fused():
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(2))], lr=0.1, momentum=0.9, dampening=0.5)
+    optimisation.fuse(optimizer)
+    assert not optimizer.param_groups[0]["fused"]
 
 
 @pytest.mark.parametrize("told", [{"fused": False}, {"foreach": True}])

@@ -12,6 +12,7 @@ from seg import runs
 from seg.callbacks import run_loggers
 from seg.checkpoints import resumable
 from seg.cli import SegCLI
+from seg.closing import close, show, take_weights
 from seg.errors import quiet, told
 from seg.files import replacing
 
@@ -45,7 +46,7 @@ class FoldCLI(SegCLI):
             ValueError: a dry run, which leaves no checkpoint.
 
         """
-        if self.run is None:
+        if self.run is None or self.csv is None:
             raise ValueError("seg crossval: trainer.fast_dev_run leaves no checkpoint to score; leave it out")
         checkpoint = self.run / "checkpoints" / f"{self.tested}.ckpt"
         if not checkpoint.exists():
@@ -53,7 +54,7 @@ class FoldCLI(SegCLI):
                 f"{checkpoint}: there is no such checkpoint to score; best.ckpt is written by a validation, last.ckpt "
                 "at the end of an epoch: train for longer, validate more often, or choose the other with --checkpoint"
             )
-        self.take_weights(checkpoint)
+        take_weights(self.model, checkpoint)
         for logger in run_loggers(self.trainer) if self.trainer.is_global_zero else []:
             logger.close()
         self.trainer.loggers = []  # the run's curves end where its training ended
@@ -70,8 +71,8 @@ class FoldCLI(SegCLI):
         }
         with replacing(self.folder / SCORES) as temporary:
             temporary.write_text(json.dumps(scores), encoding="utf-8")
-        self.close(checkpoint)
-        self.show("val")
+        close(self.trainer, self.csv, self.run, checkpoint)
+        show(self.trainer, "val")
 
 
 def unfinished(folder: Path) -> Path | None:

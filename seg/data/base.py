@@ -3,8 +3,7 @@
 import logging
 import os
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -12,11 +11,10 @@ from typing import Any, ClassVar, Literal
 import albumentations as A
 import numpy as np
 import pytorch_lightning as pl
-from torch import distributed
 from torch.utils.data import DataLoader
 
+from seg.data import processes
 from seg.data.augment import Augment
-from seg.data.cache import Cache, disk_folder, fingerprint
 from seg.data.classes import IGNORE, Classes
 from seg.data.counts import class_counts, pixel_counts
 from seg.data.dataset import Pair, Pairs, Reader, check_files
@@ -200,14 +198,14 @@ class SegmentationData(PixelFacts, pl.LightningDataModule):
         needed = {"fit": ["train", "val", test], "validate": ["val"], "test": [test]}.get(stage, [])
         if stage == "test" and test != "test":
             logger.warning("%s has no test split with masks: test reads val", self.root)
-        with self._one_of_each_machine_first():
+        with processes.one_of_each_machine_first(self.trainer):
             for split in needed:
                 if split not in self.datasets:
                     self.datasets[split] = self._dataset(split)
 
     def pixel_counts(self) -> tuple[list[int], list[int]]:
         """Return for each class its pixels in the training split, and those of the images that contain it."""
-        with self._one_of_each_machine_first():
+        with processes.one_of_each_machine_first(self.trainer):
             return pixel_counts(self.datasets["train"].pairs, self.labels, self._reader(), self.root)
 
     def _class_counts(self, pairs: Sequence[Pair]) -> np.ndarray:
@@ -219,9 +217,9 @@ class SegmentationData(PixelFacts, pl.LightningDataModule):
         dataset = self.datasets["train"]
         weights = None
         if self.sampling.images == "balanced":
-            with self._one_of_each_machine_first():
+            with processes.one_of_each_machine_first(self.trainer):
                 weights = balanced_weights(self._class_counts(dataset.pairs))
-        order = TrainingOrder(len(dataset), self.seed, *self._rank(), self.sampling.repeat, weights)
+        order = TrainingOrder(len(dataset), self.seed, *processes.rank(self.trainer), self.sampling.repeat, weights)
         return TrainingLoader(
             dataset,
             batch_size=self.batch_size,
@@ -242,11 +240,12 @@ class SegmentationData(PixelFacts, pl.LightningDataModule):
     def _evaluation(self, split: str) -> DataLoader[Any]:
         dataset = self.datasets[split]
         sizes = [dataset.reader.size(pair) for pair in dataset.pairs]
-        batches = EvaluationBatches(sizes, self.batch_size, *self._rank())
+        batches = EvaluationBatches(sizes, self.batch_size, *processes.rank(self.trainer))
         return DataLoader(dataset, batch_sampler=batches, **self._loading())
 
     def _loading(self) -> dict[str, Any]:
-        return loading(self.num_workers, self._local_processes(), self.multiprocessing_context, self.seed)
+        sharing = processes.on_this_machine(self.trainer)
+        return loading(self.num_workers, sharing, self.multiprocessing_context, self.seed)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Resize a training batch where `multi_scale` asks for it, by one factor in all processes."""
@@ -258,34 +257,19 @@ class SegmentationData(PixelFacts, pl.LightningDataModule):
         """Return the batches of the current epoch that a resumed run has behind it, 0 at the start of any other."""
         return self.trainer.fit_loop.epoch_loop.batch_progress.current.ready if self.trainer is not None else 0
 
-    @contextmanager
-    def _one_of_each_machine_first(self) -> Iterator[None]:
-        """Let one process of each machine count and extract; the others then find what it has left beside the data."""
-        trainer = self.trainer if distributed.is_available() and distributed.is_initialized() else None
-        if trainer is not None and trainer.local_rank:
-            trainer.strategy.barrier()
-        try:
-            yield
-        finally:
-            if trainer is not None and not trainer.local_rank:
-                trainer.strategy.barrier()
-
-    def _rank(self) -> tuple[int, int]:
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
-
-    def _local_processes(self) -> int:
-        return max(self.trainer.world_size // self.trainer.num_nodes, 1) if self.trainer is not None else 1
-
     def _dataset(self, split: str) -> Pairs:
         """Build a split's data set, its files looked for, its cache laid out."""
         if not self.root.is_dir():
             raise FileNotFoundError(f"root: there is no folder {self.root}.\n{self._tree()}")
         pairs, reader = self.split_pairs(split), self._reader()
         check_files(pairs, reader, f"the {split} split", self.root, self._tree())
-        training = split == "train"
-        augment = self._augmentation(pairs) if training else None
-        cache = self._cache(split, pairs, reader, training)
-        return Pairs(pairs, self.labels, reader, augment, self.resize, cache, self.resize_masks, self.pixels)
+        augment = self._augmentation(pairs) if split == "train" else None
+        dataset = Pairs(pairs, self.labels, reader, augment, self.resize, self.resize_masks, self.pixels)
+        if self.cache != "none":
+            limit = self.cache_limit * 2**30 / (processes.on_this_machine(self.trainer) if self.cache == "ram" else 1)
+            used = sum(other.cache.size for other in self.datasets.values() if other.cache is not None)
+            dataset.keep(self.cache, int(limit) - used, self.root, split)
+        return dataset
 
     def _reader(self) -> Reader:
         reader = self.reader()
@@ -298,24 +282,6 @@ class SegmentationData(PixelFacts, pl.LightningDataModule):
             rare = self.sampling.rare_labels(self._class_counts(pairs), self.class_names)
             prefer_rare(chosen, rare, self.sampling.rare_crops)
         return Augment(chosen, self.seed, self.pixels)
-
-    def _cache(self, split: str, pairs: Sequence[Pair], reader: Reader, training: bool) -> Cache | None:
-        if self.cache == "none":
-            return None
-        own: list[tuple[int, int]] = [reader.size(pair) for pair in pairs]
-        resize = self.resize if self.resize_masks or not training else None
-        images = [resize or size for size in own]
-        shapes = list(zip(images, images if training else own, strict=True))
-        used = sum(dataset.cache.size for dataset in self.datasets.values() if dataset.cache is not None)
-        limit = self.cache_limit * 2**30
-        kind: Any = {"bands": self.pixels.bands, "dtype": self.pixels.dtype}
-        if self.cache == "ram":
-            return Cache("ram", shapes, int(limit / self._local_processes()) - used, **kind)
-        labels = self.num_classes, sorted(self.labels.label_map.items())
-        settings = (split, resize, *labels, reader.settings(), self.pixels[:4])  # the mean stands for what is missing
-        key = fingerprint(settings, [file for pair in pairs for file in reader.files(pair)])
-        purpose = "x".join(map(str, resize)) if resize else "full"
-        return Cache("disk", shapes, int(limit) - used, disk_folder(self.root), f"{split}-{purpose}", key, **kind)
 
     def _tree(self) -> str:
         return self.tree.format(root=self.root)

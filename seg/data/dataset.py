@@ -4,7 +4,7 @@ import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import cv2
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import Dataset, default_collate
 
 from seg.data.augment import Augment
-from seg.data.cache import Cache
+from seg.data.cache import Cache, disk_folder, fingerprint
 from seg.data.images import (
     Channels,
     Labels,
@@ -118,7 +118,6 @@ class Pairs(Dataset[Sample]):
         reader: how files become pixels.
         augment: the augmentation; None for evaluation.
         resize: (height, width) that images are brought to first; masks too in training, but never in evaluation.
-        cache: decoded samples, shared by all workers.
         resize_masks: false leaves the masks alone in training too: augmentation sees full-size images and masks, and
             the image is scaled last, by what `resize` would have scaled it.
         pixels: what all images must be.
@@ -132,13 +131,38 @@ class Pairs(Dataset[Sample]):
         reader: Reader,
         augment: Augment | None = None,
         resize: tuple[int, int] | None = None,
-        cache: Cache | None = None,
         resize_masks: bool = True,
         pixels: Pixels = Pixels(),  # noqa: B008 (cannot be changed)
     ) -> None:
         self.pairs, self.labels, self.reader, self.pixels = list(pairs), labels, reader, pixels
-        self.augment, self.resize, self.cache = augment, resize, cache
+        self.augment, self.resize = augment, resize
+        self.cache: Cache | None = None
         self.scale_last = resize is not None and augment is not None and not resize_masks
+
+    def keep(self, kind: Literal["ram", "disk"], limit: int, root: Path, name: str) -> None:
+        """Keep what `read` returns, shared by all workers, up to a number of bytes.
+
+        Args:
+            kind: see `Cache`.
+            limit: bytes at most.
+            root: folder of the data set.
+            name: of the split.
+
+        """
+        sizes = [self.reader.size(pair) for pair in self.pairs]
+        resize = None if self.scale_last else self.resize
+        images = [resize or size for size in sizes]
+        shapes = list(zip(images, images if self.augment is not None else sizes, strict=True))
+        pixels: Any = {"bands": self.pixels.bands, "dtype": self.pixels.dtype}
+        if kind == "ram":
+            self.cache = Cache("ram", shapes, limit, **pixels)
+            return
+        labels = self.labels.num_classes, sorted(self.labels.label_map.items())
+        # the mean, of the pixels' facts, stands for what is missing
+        settings = (name, resize, *labels, self.reader.settings(), self.pixels[:4])
+        key = fingerprint(settings, [file for pair in self.pairs for file in self.reader.files(pair)])
+        purpose = "x".join(map(str, resize)) if resize else "full"
+        self.cache = Cache("disk", shapes, limit, disk_folder(root), f"{name}-{purpose}", key, **pixels)
 
     def __len__(self) -> int:
         return len(self.pairs)

@@ -130,28 +130,17 @@ def _star() -> list[tuple[float, float]]:
 
 
 _T = 0.34  # half the width of the cross's arms
+_CROSS = [
+    (-_T, -1), (_T, -1), (_T, -_T), (1, -_T), (1, _T), (_T, _T),
+    (_T, 1), (-_T, 1), (-_T, _T), (-1, _T), (-1, -_T), (-_T, -_T),
+]  # fmt: skip
 OUTLINES: dict[str, Callable[[Field, Field], Field]] = {
     "circle": circle,
     "square": polygon([(-0.8, -0.8), (0.8, -0.8), (0.8, 0.8), (-0.8, 0.8)]),
     "triangle": polygon([(0.0, -1.05), (0.93, 0.58), (-0.93, 0.58)]),
     "star": polygon(_star()),
     "ring": ring,
-    "cross": polygon(
-        [
-            (-_T, -1),
-            (_T, -1),
-            (_T, -_T),
-            (1, -_T),
-            (1, _T),
-            (_T, _T),
-            (_T, 1),
-            (-_T, 1),
-            (-_T, _T),
-            (-1, _T),
-            (-1, -_T),
-            (-_T, -_T),
-        ]
-    ),
+    "cross": polygon(_CROSS),
     "heart": heart,
 }
 

@@ -145,7 +145,7 @@ class _Paths(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pools: dict[tuple[int, int], dict[str, Any]] = {}
+        self.pools: dict[tuple[int, int], tuple[torch.Size, dict[str, Any]]] = {}
         self.rules: dict[str, Callable[..., Any]] = dict.fromkeys(_SAME, lambda x, *_, **__: x)
         self.rules |= {
             "conv2d": _convolution,
@@ -161,12 +161,9 @@ class _Paths(TorchFunctionMode):
             "max_pool2d": lambda *args, **options: self.pool(*args, **options)[0],
             "max_pool2d_with_indices": self.pool,
             "max_unpool2d": self.unpool,
-            "scatter": self.scatter,
-            "scatter_": self.scatter,
-            "mul": _product,
-            "mul_": _product,
-            "add": _sum,
-            "add_": _sum,
+            **dict.fromkeys(("scatter", "scatter_"), self.scatter),
+            **dict.fromkeys(("mul", "mul_"), _product),
+            **dict.fromkeys(("add", "add_"), _sum),
         }
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -198,8 +195,8 @@ class _Paths(TorchFunctionMode):
             )
         ]
         means = F.conv2d(F.pad(one, (*sides[1], *sides[0])), _mean(kernel, x), stride=strides, dilation=rates)
-        known = {"kernel_size": kernel, "stride": strides, "padding": pads, "size": x.shape[2:]}
-        self.pools[maxima[0, 0].numel(), x[0, 0].numel()] = known | {"pooled": maxima.shape[2:]}
+        windows = {"kernel_size": kernel, "stride": strides, "padding": pads, "output_size": x.shape[2:]}
+        self.pools[maxima[0, 0].numel(), x[0, 0].numel()] = maxima.shape[2:], windows
         return _widen(means, x.shape[1]), indices.expand(-1, x.shape[1], -1, -1)
 
     def unpool(
@@ -225,10 +222,8 @@ class _Paths(TorchFunctionMode):
         known = self.pools.get((index.shape[-1], x.shape[-1]))
         if known is None or dim not in (-1, x.ndim - 1) or not isinstance(src, Tensor):
             return x.scatter(dim, index, src, **options)
-        values = src.reshape(*src.shape[:-1], *known["pooled"])
-        return self.unpool(
-            values, index, known["kernel_size"], known["stride"], known["padding"], output_size=known["size"]
-        ).flatten(2)
+        size, windows = known
+        return self.unpool(src.reshape(*src.shape[:-1], *size), index, **windows).flatten(2)
 
 
 def _convolution(

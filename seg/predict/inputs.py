@@ -1,4 +1,4 @@
-"""Which images `seg predict` is given: files, folders, patterns, a list on standard input."""
+"""Which images `seg predict` is given: files, folders, patterns, a list on standard input; what else a file holds."""
 
 import glob
 import os
@@ -100,3 +100,20 @@ def _listed(lines: list[str]) -> Iterator[tuple[Path, Path]]:
     common = Path(os.path.commonpath([path.parent for path in absolute]))
     for path, place in zip(paths, absolute, strict=True):
         yield place.relative_to(common).with_suffix(""), path
+
+
+def remark(path: Path, channels: str = "rgb") -> str | None:
+    """Return what a user should know of an image that was read all the same, with these channels."""
+    if path.suffix.lower() in (".tif", ".tiff"):
+        from seg.data.tiff import count_pages
+
+        pages, bands = count_pages(path)
+        left = pages > (1 if channels == "rgb" else bands)
+        return f"{path} has {pages} pages; the first picture was predicted" if left else None
+    if path.suffix.lower() not in (".gif", ".webp", ".png", ".apng"):
+        return None
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        frames = getattr(picture, "n_frames", 1)
+    return f"{path} is animated; the first of its {frames} pictures was predicted" if frames > 1 else None

@@ -1,14 +1,13 @@
 """What is to be made of which image, and what is done: settled before the first image is read."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from seg.predict.inputs import SUFFIXES, images_in
 from seg.predict.kinds import KINDS, folder_of, target_of
+from seg.predict.report import Report
 from seg.predict.state import Made, is_same
-from seg.predict.tables import Row
 
 
 class Job(NamedTuple):
@@ -18,19 +17,6 @@ class Job(NamedTuple):
     files: dict[str, Path]
     tables: list[str]
     modified: int
-
-
-@dataclass
-class Report:
-    """What became of the images."""
-
-    done: list[Path] = field(default_factory=list)
-    by_hand: list[Path] = field(default_factory=list)
-    annotated: list[Path] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    failed: dict[Path, str] = field(default_factory=dict)
-    rows: dict[str, dict[str, list[Row]]] = field(default_factory=dict)
-    """Of each table, by image: those that an earlier run wrote, and over them those of this one."""
 
 
 def outputs_of(inputs: list[Path], out: Path, save: Sequence[str] = ("masks", "overlays")) -> dict[Path, Path]:

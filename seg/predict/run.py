@@ -1,8 +1,6 @@
 """Predicting many files: read ahead, predicted, and written behind, so that the network hardly ever waits."""
 
-import os
 import sys
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,8 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from seg.predict.inputs import remark
 from seg.predict.kinds import KINDS, Annotating, ByHand, folder_of, refuse_other_classes
-from seg.predict.plan import Job, Report, jobs_of, labels_folder, outputs_of
+from seg.predict.plan import Job, jobs_of, labels_folder, outputs_of
+from seg.predict.report import Report
 from seg.predict.state import Made
 from seg.predict.tables import TABLES, Row, read_table, rows_of, write_table
 
@@ -25,9 +25,6 @@ AHEAD, BEHIND = 3, 4
 """Images that are read before they are predicted, and that wait to be written, at most."""
 IN_MEMORY = 1 << 28
 """Bytes of images and of what was predicted of them from which on no other image is read."""
-
-EXPECTED = (ValueError, OSError, RuntimeError)
-"""Errors whose text is enough; of all others the kind is told too."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -147,7 +144,7 @@ def predict_files(
     if "labelme" in save:
         folders["labelme"] = labels_folder(names, out)
     places = [f"{kind} in {place}" for kind, place in folders.items()]
-    _tell(report, len(names), places)
+    report.tell(len(names), places)
     return list(report.failed.values())
 
 
@@ -192,7 +189,7 @@ def _run(
                         report.rows[kind][str(job.path)] = rows
                         made.add_rows(kind, job.path, job.modified)
                 except Exception as error:
-                    _failed(report, job.path, error)
+                    report.fail(job.path, error)
                 bar.update()
 
         try:
@@ -213,7 +210,7 @@ def _run(
                     room.take(job.path, result.nbytes)
                     cut += [job.path] * (image.shape[:2] in predictor.too_large)
                 except Exception as error:
-                    _failed(report, job.path, error)
+                    report.fail(job.path, error)
                     room.leave(job.path)
                     bar.update()
                     continue
@@ -272,51 +269,7 @@ def finish(
             kept.unlink(missing_ok=True)
 
 
-def remark(path: Path, channels: str = "rgb") -> str | None:
-    """Return what a user should know of an image that was read all the same, with these channels."""
-    if path.suffix.lower() in (".tif", ".tiff"):
-        from seg.data.tiff import count_pages
-
-        pages, bands = count_pages(path)
-        left = pages > (1 if channels == "rgb" else bands)
-        return f"{path} has {pages} pages; the first picture was predicted" if left else None
-    if path.suffix.lower() not in (".gif", ".webp", ".png", ".apng"):
-        return None
-    from PIL import Image
-
-    with Image.open(path) as picture:
-        frames = getattr(picture, "n_frames", 1)
-    return f"{path} is animated; the first of its {frames} pictures was predicted" if frames > 1 else None
-
-
-def _failed(report: Report, path: Path, error: Exception) -> None:
-    """Note what went wrong with an image; SEG_TRACEBACK=1 shows where."""
-    if os.environ.get("SEG_TRACEBACK"):
-        traceback.print_exception(error)
-    text, kind = str(error), type(error).__name__
-    if not isinstance(error, EXPECTED) or not text:
-        text = f"{kind}: {text}" if text else kind
-    report.failed[path] = text if str(path) in text else f"{path}: {text}"
-
-
 def _write_tables(out: Path, made: Made, report: Report) -> None:
     """Write each table anew: rows of this run, and those of earlier ones that were made with the same settings."""
     for kind, rows in report.rows.items():
         write_table(out / f"{kind}.csv", kind, {image: rows[image] for image in rows if made.knows_rows(kind, image)})
-
-
-def _tell(report: Report, number: int, places: list[str]) -> None:
-    """Print what became of the images."""
-    done = f", {len(report.done)} of them before" if report.done else ""
-    print(f"{number - len(report.failed)} of {number} images predicted{done}: {', '.join(places)}")
-    if report.by_hand:
-        print(
-            f"{len(report.by_hand)} labelme files were made or corrected by hand, and stay "
-            f"({report.by_hand[0]}{', …' if len(report.by_hand) > 1 else ''}); --overwrite replaces them"
-        )
-    if report.annotated:
-        print(f"{len(report.annotated)} images are annotated by hand, and left out of the ranking")
-    for note in report.notes:
-        print(f"note: {note}")
-    for line in report.failed.values():
-        print(f"failed: {line}", file=sys.stderr)

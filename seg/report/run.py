@@ -190,14 +190,13 @@ class Run:
     @property
     def scores(self) -> dict[str, float]:
         """The single figures of the record, `miou` and the like; empty where nothing was recorded."""
-        record = self.record()
-        return {} if record is None else {n: v for n, v in record.scores.items() if isinstance(v, int | float)}
+        held = {} if (record := self.record()) is None else record.scores
+        return {name: value for name, value in held.items() if isinstance(value, int | float)}
 
     @property
     def images(self) -> list[ImageEntry]:
         """The images of the record."""
-        record = self.record()
-        return [] if record is None else record.images
+        return [] if (record := self.record()) is None else record.images
 
     @property
     def class_names(self) -> list[str]:
@@ -213,10 +212,8 @@ class Run:
 
     def how_to_record(self, stage: str = "test") -> str:
         """Return the command that records a stage anew, or what has to happen before there can be one."""
-        checkpoints = self.checkpoints
-        if not checkpoints:
+        if (path := next(iter(self.checkpoints.values()), None)) is None:
             return "there is no checkpoint yet: train on, or train anew"
-        path = checkpoints.get("best", checkpoints.get("last"))
         return f"seg {'validate' if stage == 'val' else 'test'} --ckpt_path {path}"
 
     def _data(self) -> dict[str, Any]:

@@ -1,5 +1,8 @@
 """Small data sets that the tests of this folder read, and a module that reads one without naming its class."""
 
+import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -47,3 +50,18 @@ def write_voc(root: Path, splits: dict[str, int], sizes: list[tuple[int, int]], 
 def voc_root(tmp_path: Path) -> Path:
     """Write 10 training and 5 validation images of three sizes, 3 classes."""
     return write_voc(tmp_path / "voc", {"train": 10, "val": 5}, [(40, 50), (48, 36), (33, 65)])
+
+
+def write_grey_png(path: Path, mask: np.ndarray, bits: int) -> None:
+    """Write a mask as a grey PNG of 1, 2, 4 or 8 bits a pixel."""
+    rows = b""
+    for row in mask:
+        digits = "".join(f"{value:0{bits}b}" for value in row)
+        digits += "0" * (-len(digits) % 8)
+        rows += b"\0" + int(digits, 2).to_bytes(len(digits) // 8, "big")
+    data = io.BytesIO(b"")
+    data.write(b"\x89PNG\r\n\x1a\n")
+    head = struct.pack(">IIBBBBB", mask.shape[1], mask.shape[0], bits, 0, 0, 0, 0)
+    for kind, body in ((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")):
+        data.write(struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)))
+    path.write_bytes(data.getvalue())

@@ -152,7 +152,7 @@ def test_processes_share_evaluation_without_repeats(voc_root, monkeypatch):
     seen = []
     for rank in range(2):
         data = open_voc(voc_root, batch_size=2)
-        monkeypatch.setattr(data, "_rank", lambda rank=rank: (rank, 2))
+        monkeypatch.setattr("seg.data.processes.rank", lambda trainer, rank=rank: (rank, 2))
         seen += [name for batch in data.val_dataloader() for name in batch["id"]]
         assert len(data.train_dataloader()) == 2  # 5 of 10 images each, in batches of 2, the last one left out
     assert len(seen) == len(set(seen)) == 5

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from seg.convert.palette import voc_colors, write_indexed
@@ -13,6 +14,7 @@ from seg.data.base import SegmentationData
 from seg.doctor.data import Report, examine
 from seg.doctor.findings import Finding
 from seg.doctor.measure import Scale
+from tests.doctor.setups import Doctor
 
 NAMES = ["background", "cat", "dog"]
 HEIGHT, WIDTH = 96, 120
@@ -95,3 +97,10 @@ def only(tree: Tree) -> Callable[..., Finding]:
         return found[0]
 
     return look
+
+
+@pytest.fixture
+def doctor(shapes) -> Doctor:
+    """Examine set-ups of the small Shapes tree."""
+    torch.manual_seed(0)
+    return Doctor(shapes)

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from seg.data import VOC, Shapes
 from seg.doctor.findings import Finding
@@ -16,6 +17,7 @@ from seg.task import SegmentationTask
 from seg.trainer import Trainer
 
 CLASSES = Shapes(root="unused").class_names
+NUMBER = len(CLASSES)
 
 
 def data_of(root: Path, **settings: Any) -> VOC:
@@ -84,3 +86,25 @@ class Doctor:
         found = self.findings(check, **options)
         assert len(found) == 1, found
         return found[0]
+
+
+class Plain(nn.Module):
+    """Three convolutions with ReLUs, without norms; a place to plant faults in."""
+
+    def __init__(self, norm: bool = False) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 16, 3, padding=1)
+        self.norm = nn.BatchNorm2d(16) if norm else nn.Identity()
+        self.second = nn.Conv2d(16, 16, 3, padding=1)
+        self.classifier = nn.Conv2d(16, NUMBER, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.relu(self.norm(self.first(x)))
+        return self.classifier(functional.relu(self.second(x)))
+
+
+def frozen(task: SegmentationTask) -> None:
+    """Keep the norms in evaluation mode, whatever mode the task is in."""
+    task.net.norm.train = lambda mode=True: task.net.norm
+    task.net.norm.eval()
+    task.net.norm.training = False

@@ -10,8 +10,7 @@ from PIL import Image
 
 from seg.infer import Predictor
 from seg.predict import kinds, main, one
-from seg.predict.inputs import images_in
-from seg.predict.run import remark
+from seg.predict.inputs import images_in, remark
 from tests.predict.conftest import photo
 
 

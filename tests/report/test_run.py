@@ -3,19 +3,16 @@
 import math
 import re
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from seg import draw
 from seg.report import embedding, facts
-from seg.report.command import compare, main, report
-from seg.report.compare import curve_panels
+from seg.report.command import main, report
 from seg.report.embedding import embedded_json, plotly, source
 from seg.report.page import pairs_of, write
 from seg.report.run import ImageEntry, Run, iou_of
-from seg.report.settings import differences, imported
 from tests.report.folders import samples, write_run
 
 
@@ -100,44 +97,6 @@ def test_a_part_with_labels_that_are_no_class_is_refused(tmp_path):
     record = Run(run.folder).record()
     assert record.images == []
     assert "no class" in record.missing[0]
-
-
-def test_settings_that_differ_from_defaults_are_found():
-    net = {"class_path": "seg.models.UNet", "init_args": {"width": 8, "depth": 4}}
-    gone = {"class_path": "nowhere.Net", "init_args": {"a": 1}}
-    config = {
-        "seed_everything": 0,
-        "trainer": {"max_epochs": 3, "precision": "auto", "log_every_n_steps": 10},
-        "model": {"net": net, "loss": gone, "compile": False, "auxiliary_weight": 0.5},
-        "ckpt_path": None,
-    }
-    found = {name: value for name, value, _ in differences(config)}
-    assert found == {
-        "trainer.max_epochs": 3,
-        "model.net": "seg.models.UNet",
-        "model.net.width": 8,
-        "model.loss": "nowhere.Net",
-        "model.loss.a": 1,
-        "model.auxiliary_weight": 0.5,
-    }
-
-
-def test_looking_at_a_run_imports_nothing_else_that_its_configuration_names(tmp_path, monkeypatch):
-    (tmp_path / "mischief.py").write_text("from pathlib import Path\nPath('done').touch()\nclass Net: pass\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    config = {"model": {"net": {"class_path": "mischief.Net", "init_args": {"a": 1}}}}
-    assert [row[:2] for row in differences(config)] == [("model.net", "mischief.Net"), ("model.net.a", 1)]
-    assert not (tmp_path / "done").exists()
-
-
-def test_a_library_that_does_not_load_leaves_its_settings_without_defaults(monkeypatch):
-    def broken(name):
-        raise OSError("libcudart.so: cannot open shared object file")
-
-    monkeypatch.setattr("seg.report.settings.importlib.import_module", broken)
-    assert imported("timm.models.Net") is None
-    assert imported("Net") is None
 
 
 def test_confusions_come_before_what_is_right_and_what_is_cut_is_said(tmp_path):
@@ -233,79 +192,3 @@ def test_a_thinned_curve_keeps_its_peaks():
     assert len(thin) <= facts.POINTS
     assert points[54_321] in thin
     assert points[77_777] in thin
-
-
-def test_runs_are_compared_by_class_image_and_setting(tmp_path, capsys):
-    for name, seed, classes in (
-        ("one", 0, ["a", "b", "c"]),
-        ("two", 1, ["a", "b", "c"]),
-        ("three", 0, ["b", "x", "y"]),
-    ):
-        mixed = [(i, im, t, o[3]) for (i, im, t, _), o in zip(samples(5, 3), samples(5, 3, seed=seed), strict=True)]
-        write_run(tmp_path / name / "version_0", classes, mixed, 5)
-    (tmp_path / "two/version_0/config.yaml").write_text("seed_everything: 4\nmodel: {compile: true}\n")
-    folders = [tmp_path / name / "version_0" for name in ("one", "two", "three")]
-    compare(folders, tmp_path / "out.html")
-    html = (tmp_path / "out.html").read_text()
-    one, two = (Run(folder).record() for folder in folders[:2])
-    change = two.scores["miou"] - one.scores["miou"]
-    assert f"{change:+.3f}" in html
-    assert "seed_everything" in html
-    assert "compile" not in html.split('id="settings"')[1].split("</section>")[0]
-    assert "three/version_0: other classes" in html
-    spreads = {a.id: abs(a.mean - b.mean) for a, b in zip(one.images, two.images, strict=True)}
-    largest = max(spreads, key=spreads.get)
-    assert html.split("<article")[1].split("<h3>")[1].startswith(largest)
-    with pytest.raises(ValueError, match="two runs or more"):
-        compare(folders[:1], tmp_path / "out.html")
-    with pytest.raises(ValueError, match="this is a folder"):
-        compare(folders, Path(tmp_path))
-
-
-def test_runs_scored_on_other_images_or_data_are_said_to_be_even_where_their_number_is_the_same(tmp_path):
-    def written(name, images, fingerprint):
-        run = write_run(tmp_path / name / "version_0", ["a", "b"], images, 4)
-        (run.folder / "provenance.json").write_text(f'{{"dataset.fingerprint": "{fingerprint}"}}')
-        return run.folder
-
-    def page_of(*folders):
-        compare(list(folders), tmp_path / "out.html")
-        return (tmp_path / "out.html").read_text()
-
-    same = list(samples(4, 2))
-    one, two = written("one", same, "1234"), written("two", same[::-1], "1234")
-    assert "What cannot be compared" not in page_of(one, two)
-    twice = written("twice", [same[0], *same[:3]], "1234")  # as many images, one of them two times
-    assert (
-        "twice/version_0: the scores are not of the same images as those of one/version_0: 4 of test and 4 of test, 3 "
-        in page_of(one, twice)
-    )
-    other = written("other", same, "5678")
-    html = page_of(one, two, other)
-    assert "other/version_0: another data set than that of one/version_0" in html
-    assert "not of the same images" not in html
-    assert "two/version_0: another" not in html
-
-
-def test_a_test_is_not_compared_with_a_validation_nor_images_that_only_share_their_name(tmp_path):
-    first, second = list(samples(3, 2)), list(samples(3, 2, seed=5))
-    tested = write_run(tmp_path / "one/version_0", ["a", "b"], first, 3)
-    renamed = [(name, *rest) for (name, *_), (_, *rest) in zip(first, second, strict=True)]
-    validated = write_run(tmp_path / "two/version_0", ["a", "b"], renamed, 3, stage="val")
-    compare([tested.folder, validated.folder], tmp_path / "out.html")
-    html = (tmp_path / "out.html").read_text()
-    assert (
-        "two/version_0: the scores are not of the same images as those of one/version_0: 3 of val and 3 of test" in html
-    )
-    assert "on the test split" not in html
-    assert "<article" not in html
-
-
-def test_a_run_keeps_its_colour_where_another_lacks_a_curve(tmp_path):
-    runs = [write_run(tmp_path / name / "version_0", ["a", "b"], samples(2, 2), 2) for name in ("one", "two", "three")]
-    (runs[0].folder / "metrics.csv").write_text("step,epoch,train/loss\n0,0,1\n1,0,0.5\n")
-    panels = curve_panels(runs, ["one", "two", "three"])
-    assert [panel["title"] for panel in panels] == ["val/miou", "train/loss"]
-    colors = [{line["name"]: line["color"] for line in panel["lines"]} for panel in panels]
-    assert colors[0] == {name: colors[1][name] for name in ("two", "three")}
-    assert len(set(colors[1].values())) == 3
