@@ -17,8 +17,10 @@ from seg import losses
 from seg.convert.palette import write_indexed
 from seg.data import VOC
 from seg.data.dataset import Reader
+from seg.doctor.checks.memory import memory
 from seg.doctor.run import CHECKS
-from seg.doctor.setup import Setup
+from seg.doctor.setup import Clock, Setup, Training
+from seg.mixing import CutMix
 from seg.models import UNet
 from seg.task import SegmentationTask
 from tests.doctor.setups import CLASSES, Doctor, data_of
@@ -370,6 +372,15 @@ def test_a_network_that_cannot_see_the_image_learns_no_eight_samples(doctor, mon
 
 
 @pytest.mark.slow
+def test_the_eight_samples_are_not_mixed(doctor):
+    class Refusing(CutMix):
+        def mix(self, *args):
+            raise AssertionError("mixed")
+
+    assert doctor.only("overfit", mixing=Refusing(), seconds=1.0).severity in ("pass", "skip")
+    assert doctor.only("permuted", mixing=Refusing(), seconds=1.0).severity == "fail"
+
+
 def test_evaluation_that_differs_from_training_is_told_apart(doctor):
     def stale(task: SegmentationTask) -> None:
         for module in task.net.modules():
@@ -528,6 +539,30 @@ def test_a_batch_that_does_not_fit_is_told(doctor, monkeypatch):
     assert "estimated" in report.findings[0].text
     monkeypatch.setattr("seg.doctor.checks.memory.free_bytes", lambda: None)
     assert doctor.only("memory").severity == "skip"
+
+
+@pytest.mark.parametrize(
+    ("tries", "severity", "said"),
+    [(99, "pass", "a step of 5 fits"), (2, "skip", "a step of 2 fits, and there was no time for more")],
+)
+def test_on_a_gpu_mixed_batches_are_tried_and_too_little_time_is_no_failure(doctor, monkeypatch, tries, severity, said):
+    class Small(Training):
+        def step(self, batch, factor=1.0):
+            if len(batch["image"]) > 5:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().step(batch, factor)
+
+    def on_gpu(setup):
+        setup.on_device, left = lambda batch: batch, iter([1.0] * tries)
+        with monkeypatch.context() as patch:
+            patch.setattr(type(setup.trainer.strategy), "root_device", property(lambda _: torch.device("cuda")))
+            patch.setattr(Clock, "left", property(lambda _: next(left, 0.0)))
+            patch.setattr("seg.doctor.checks.memory.Training", Small)
+            yield from memory(setup)
+
+    monkeypatch.setitem(CHECKS, "memory", ("", on_gpu))
+    found = doctor.only("memory", mixing=CutMix())
+    assert (found.severity, said in found.text) == (severity, True), found
 
 
 def test_the_largest_size_is_found_by_doubling_and_halving():
