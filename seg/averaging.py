@@ -1,14 +1,15 @@
 """An exponential moving average of the weights, which is what is validated, saved and tested."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.trainer.states import TrainerFn
-from torch import Tensor
-from torch.optim.swa_utils import get_ema_multi_avg_fn, update_bn
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from seg.guard import left_out
 
@@ -84,7 +85,7 @@ class EMA(WeightAveraging):
         devices = [pl_module.device] if pl_module.device.type == "cuda" else []
         # dropout and shuffling draw numbers here that training must not miss
         with torch.random.fork_rng(devices), trainer.precision_plugin.val_step_context():
-            update_bn(self.images(trainer), pl_module)
+            measure_norms(self.images(trainer), pl_module)
         for name, buffer in pl_module.named_buffers():
             if name.endswith(("running_mean", "running_var")):
                 buffer.copy_(trainer.strategy.reduce(buffer.clone(), reduce_op="mean"))  # type: ignore[arg-type]
@@ -101,3 +102,29 @@ class EMA(WeightAveraging):
             loader.begin = lambda: 0  # not where the run stands
         for _, batch in zip(range(self.norm_batches), loader, strict=False):
             yield trainer.strategy.batch_to_device(batch)["image"]
+
+
+@torch.no_grad()
+def measure_norms(images: Iterable[Tensor], task: nn.Module) -> None:
+    """Measure the statistics of batch norms anew, as torch's update_bn does, and leave frozen norms as they are.
+
+    Args:
+        images: batches (B, N, H, W), of which the task's forward takes one.
+        task: its norms that train get the means over all batches; a norm is frozen where none of its weights trains.
+
+    """
+    norms = [module for module in task.modules() if isinstance(module, _BatchNorm)]
+    frozen = [norm for norm in norms if norm.affine and not any(weight.requires_grad for weight in norm.parameters())]
+    momenta = {norm: norm.momentum for norm in norms if norm not in frozen}
+    training = task.training
+    task.train()
+    for norm in frozen:
+        norm.eval()
+    for norm in momenta:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over all batches
+    for batch in images:
+        task(batch)
+    for norm, momentum in momenta.items():
+        norm.momentum = momentum
+    task.train(training)

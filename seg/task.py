@@ -22,6 +22,7 @@ from seg.models.weights import weights_wanted, without_weights
 from seg.normalize import Normalize
 from seg.pixel_mean import StepMean
 from seg.progress import say
+from seg.resuming import begin_next_epoch
 
 
 class SegmentationTask(LightningModule):
@@ -294,7 +295,8 @@ class SegmentationTask(LightningModule):
                 say(line)
 
     def on_train_start(self) -> None:
-        """Put the random generators back to where the checkpoint had them, so that dropout continues its stream."""
+        """Put epoch and random generators back to where the checkpoint had them, so that dropout goes on its stream."""
+        begin_next_epoch(self.trainer)
         if self.generators is not None:
             restore_generators(self.generators)
             self.generators = None

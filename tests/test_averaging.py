@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from seg.averaging import EMA
+from seg.finetuning import FreezeEncoder
 from seg.guard import Guard
 from tests.command import assert_same_weights, process, run, weights, write_config
 from tests.fitting import Data, Steps, built, fit
@@ -57,6 +58,14 @@ def test_norms_measured_anew_are_those_of_the_average_on_training_images():
     weight = seen.state["net.encoder.0.weight"].double().flatten(1)
     maps = torch.einsum("oc,bchw->bohw", weight, made.normalize(images).double())
     assert torch.allclose(seen.state["net.encoder.1.running_mean"].double(), maps.mean((0, 2, 3)), atol=1e-4)
+
+
+def test_norms_of_a_frozen_encoder_are_not_measured_anew():
+    made = built()
+    norm = made.net.encoder[1]
+    norm.running_mean.fill_(7.0)
+    fit(made, callbacks=(EMA(0.5, norm_batches=7), FreezeEncoder()), max_epochs=1)
+    assert torch.equal(norm.running_mean, torch.full((4,), 7.0))
 
 
 def test_an_averaged_run_tests_what_it_saves_and_resumes_to_the_bit(workplace, shapes, capsys):

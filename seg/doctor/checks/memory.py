@@ -23,7 +23,10 @@ def memory(setup: Setup) -> Iterator[Finding]:
     """Find the largest batch of the configured size that a training step has room for."""
     configured = setup.data.batch_size
     if setup.trainer.strategy.root_device.type == "cuda":
-        largest, text = _tried(setup)
+        largest, text, cut = _tried(setup)
+        if cut and largest < configured:
+            yield Finding("memory", "skip", f"batch_size {configured}: {text}", "give more time with --seconds")
+            return
     else:
         free = free_bytes()
         if free is None:
@@ -47,24 +50,29 @@ def memory(setup: Setup) -> Iterator[Finding]:
         yield Finding("memory", "pass", f"batch_size {configured}: {text}")
 
 
-def _tried(setup: Setup) -> tuple[int, str]:
-    """Return the largest batch whose step does not run out of the GPU's memory, and what to say of it."""
+def _tried(setup: Setup) -> tuple[int, str, bool]:
+    """Return the largest batch whose step fits on the GPU, what to say of it, and whether time cut the search short."""
     batch = setup.on_device(setup.batch)
+    refused: list[int] = []
+    least = 1 if setup.task.mixing is None else 2  # a single image has no other to be mixed with
 
     def fits(size: int) -> bool:
         try:
             with setup.restored():
-                Training(setup).step(repeated(batch, size), 0.0)
+                Training(setup).step(repeated(batch, max(size, least)), 0.0)
             return True
         except RuntimeError as error:
             if not is_oom_error(error):
                 raise
+            refused.append(size)
             return False
         finally:
             garbage_collection_cuda()
 
     largest = largest_that(fits, lambda: setup.clock.left > 0)
-    return largest, f"tried on the GPU: a step of {largest} fits" + (" (and more)" if largest == LARGEST else "")
+    cut = not refused and largest < LARGEST
+    more = ", and there was no time for more" if cut else " (and more)" if largest == LARGEST else ""
+    return largest, f"tried on the GPU: a step of {largest} fits{more}", cut
 
 
 def largest_that(fits: Callable[[int], bool], go_on: Callable[[], bool] = lambda: True) -> int:

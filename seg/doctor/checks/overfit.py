@@ -5,6 +5,7 @@ import hashlib
 import math
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from seg.doctor import plots
 from seg.doctor.findings import Finding
 from seg.doctor.setup import SAMPLES, Batch, Setup, Training
 from seg.metrics import SegmentationMetrics
+from seg.task import SegmentationTask
 
 ENOUGH = 0.95
 """mIoU from which on the samples are learnt."""
@@ -46,7 +48,7 @@ def overfit(setup: Setup) -> Iterator[Finding]:
     losses: list[float] = []
     scores: list[tuple[int, float]] = []
     end = setup.clock.until(SHARE)
-    with setup.restored():
+    with setup.restored(), unmixed(setup.task):
         training = Training(setup)
         while training.steps < STEPS and time.monotonic() < end:
             losses.append(training.step(samples, min(1.0, (training.steps + 1) / WARMUP)))
@@ -74,6 +76,16 @@ def overfit(setup: Setup) -> Iterator[Finding]:
         "",
     )
     yield _verdict(setup, losses, steps, best, taught, present, number)
+
+
+@contextmanager
+def unmixed(task: SegmentationTask) -> Iterator[None]:
+    """Let batches be as they are: mixed anew at every step, eight samples are more than eight."""
+    mixing, task.mixing = task.mixing, None
+    try:
+        yield
+    finally:
+        task.mixing = mixing
 
 
 def _verdict(

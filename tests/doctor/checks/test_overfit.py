@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from seg.convert.palette import write_indexed
 from seg.data.dataset import Reader
+from seg.mixing import CutMix
 from seg.task import SegmentationTask
 from tests.doctor.setups import Plain, data_of
 
@@ -19,6 +20,15 @@ def test_a_network_that_cannot_see_the_image_learns_no_eight_samples(doctor, mon
 
     finding = doctor.only("overfit", net=Blind(), rate=0.03)
     assert finding.severity == "fail"
+
+
+def test_the_eight_samples_are_not_mixed(doctor):
+    class Refusing(CutMix):
+        def mix(self, *args):
+            raise AssertionError("mixed")
+
+    assert doctor.only("overfit", mixing=Refusing(), seconds=1.0).severity in ("pass", "skip")
+    assert doctor.only("permuted", mixing=Refusing(), seconds=1.0).severity == "fail"
 
 
 @pytest.mark.slow
