@@ -25,15 +25,17 @@ def judged(trainer: pl.Trainer, folder: Path) -> Path:
 
     """
     best, last = (folder / f"{name}.ckpt" for name in ("best", "last"))
-    return _averaged(trainer, folder) or (best if best.exists() else last)
+    return averaged(trainer, folder) or (best if best.exists() else last)
 
 
-def _averaged(trainer: pl.Trainer, folder: Path) -> Path | None:
-    """Keep what StochasticWeightAveraging has put into the network after the last checkpoint, as `swa.ckpt`."""
+def averaged(trainer: pl.Trainer, folder: Path) -> Path | None:
+    """Keep what StochasticWeightAveraging has averaged after the last checkpoint, if anything, as `swa.ckpt`."""
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     averaging = [callback for callback in callbacks if isinstance(callback, StochasticWeightAveraging)]
-    if not any(callback.n_averaged and trainer.current_epoch > callback.swa_end for callback in averaging):
+    done = [callback for callback in averaging if callback.swa_start <= callback.swa_end < trainer.current_epoch]
+    if not done or (average := done[0]._average_model) is None:
         return None
+    done[0].transfer_weights(average, trainer.lightning_module)  # not done by a fit with nothing left to train
     path = folder / "swa.ckpt"
     trainer.save_checkpoint(path)
     for callback in callbacks:

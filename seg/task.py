@@ -16,6 +16,7 @@ from seg.finetuning import start_from
 from seg.labels import largest_class
 from seg.losses import CrossEntropy
 from seg.losses.balance import balance_classes
+from seg.losses.base import ignore
 from seg.mixing import Mixing, batch_loss
 from seg.models.blocks import upsample
 from seg.models.weights import weights_wanted, without_weights
@@ -104,8 +105,7 @@ class SegmentationTask(LightningModule):
         self.rates: dict[str, Any] = {"decay_norms": decay_norms, "encoder_lr": encoder_lr, "layer_decay": layer_decay}
         self.lr_reference_batch = lr_reference_batch
         self.channels_last, self.compiled = channels_last, compile
-        self.auxiliary_weight = auxiliary_weight
-        self.resize = resize
+        self.auxiliary_weight, self.resize = auxiliary_weight, resize
         self.net = net
         self.loss = loss if loss is not None else CrossEntropy()
         self.step_mean = StepMean(self.loss)
@@ -123,10 +123,7 @@ class SegmentationTask(LightningModule):
         self.results: dict[str, dict[str, Tensor]] = {}
         self.generators: dict[str, Tensor] | None = None
         self.trained_precision = "32-true"
-        # so that no loss and metric can disagree
-        for module in self.loss.modules():
-            if hasattr(module, "ignore_index"):
-                setattr(module, "ignore_index", ignore_index)  # noqa: B010 (mypy takes it for a submodule)
+        ignore(self.loss, ignore_index)  # so that no loss and metric can disagree
         if init_from is not None and weights_wanted():
             say(start_from(net, init_from, len(mean)))
         if channels_last:

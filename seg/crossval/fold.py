@@ -12,7 +12,7 @@ from seg import runs
 from seg.callbacks import run_loggers
 from seg.checkpoints import resumable
 from seg.cli import SegCLI
-from seg.closing import close, show, take_weights
+from seg.closing import averaged, close, show, take_weights
 from seg.errors import quiet, told
 from seg.files import replacing
 
@@ -48,7 +48,8 @@ class FoldCLI(SegCLI):
         """
         if self.run is None or self.csv is None:
             raise ValueError("seg crossval: trainer.fast_dev_run leaves no checkpoint to score; leave it out")
-        checkpoint = self.run / "checkpoints" / f"{self.tested}.ckpt"
+        folder = self.run / "checkpoints"
+        checkpoint = averaged(self.trainer, folder) or folder / f"{self.tested}.ckpt"
         if not checkpoint.exists():
             raise ValueError(
                 f"{checkpoint}: there is no such checkpoint to score; best.ckpt is written by a validation, last.ckpt "

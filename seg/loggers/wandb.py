@@ -103,7 +103,7 @@ class WandB(RunLogger):
             options: dict[str, Any] = {
                 **self.settings,
                 "name": self.display_name or f"{self.folder.parent.name}/{self.folder.name}",
-                "dir": str(self.folder),
+                "dir": str(self.folder.resolve()),  # W&B's own process may have begun in another folder
                 "id": noted.read_text(encoding="utf-8").strip() if noted.is_file() else None,
                 "resume": "allow",
                 "settings": self._limits(wandb),

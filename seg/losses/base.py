@@ -71,3 +71,10 @@ def check(logits: Tensor, target: Tensor, ignore_index: int) -> None:
             f"target: label {shown} where there are {classes} classes; "
             f"labels are 0..{classes - 1} or {ignore_index} (ignore)"
         )
+
+
+def ignore(loss: nn.Module, label: int) -> None:
+    """Let a loss, and all losses in it, ignore the pixels of a label."""
+    for module in loss.modules():
+        if hasattr(module, "ignore_index"):
+            setattr(module, "ignore_index", label)  # noqa: B010 (mypy takes it for a submodule)

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from seg.loggers import WandB
 from seg.loggers.wandb import STEP
 from tests.command import run, write_config
 from tests.loggers.settings import both, rows
@@ -128,6 +129,18 @@ def test_the_best_checkpoint_is_an_artifact_where_it_was_asked_for(everything, o
         assert "best" in list(artifact.aliases)
     sizes = [part.artifacts[f"model/model-{part.id}"].manifest.contents[0].size for part in offline]
     assert (everything / "checkpoints/best.ckpt").stat().st_size in sizes  # that of the run's last part
+
+
+def test_a_second_run_of_a_process_that_has_gone_elsewhere_is_written_into_its_own_folder(tmp_path, monkeypatch):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        logger = WandB(offline=True)
+        logger.place(Path("run"))
+        logger.log_metrics({"a": 1.0}, 0)
+        logger.close()
+        [folder] = Path("run/wandb").glob("offline-run-*")
+        assert OfflineRun(folder).history["a"] == [(0, 1.0)]
 
 
 def test_a_damaged_file_of_wandb_would_be_noticed(offline):
