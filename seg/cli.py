@@ -262,8 +262,12 @@ class SegCLI(LightningCLI):
         """Keep what StochasticWeightAveraging has put into the network after the last checkpoint, as `swa.ckpt`."""
         callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
         averaging = [callback for callback in callbacks if isinstance(callback, StochasticWeightAveraging)]
-        if not any(callback.n_averaged and self.trainer.current_epoch > callback.swa_end for callback in averaging):
+        done = [
+            callback for callback in averaging if callback.swa_start <= callback.swa_end < self.trainer.current_epoch
+        ]
+        if not done or (average := done[0]._average_model) is None:
             return None
+        done[0].transfer_weights(average, self.model)  # not done by a fit that goes on with nothing left to train
         assert self.run is not None
         path = self.run / "checkpoints" / "swa.ckpt"
         self.trainer.save_checkpoint(path)

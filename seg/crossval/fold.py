@@ -47,7 +47,7 @@ class FoldCLI(SegCLI):
         """
         if self.run is None:
             raise ValueError("seg crossval: trainer.fast_dev_run leaves no checkpoint to score; leave it out")
-        checkpoint = self.run / "checkpoints" / f"{self.tested}.ckpt"
+        checkpoint = self.average() or self.run / "checkpoints" / f"{self.tested}.ckpt"
         if not checkpoint.exists():
             raise ValueError(
                 f"{checkpoint}: there is no such checkpoint to score; best.ckpt is written by a validation, last.ckpt "
