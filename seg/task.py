@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from seg import apple, optimisation, schedules
 from seg.distillation import Distillation
-from seg.entry import checked_entry, entry, restore_generators
+from seg.entry import check_classes, checked_entry, entry, restore_generators
 from seg.evaluation import Evaluation, MetricCallable
 from seg.finetuning import start_from
 from seg.labels import largest_class
@@ -294,6 +294,7 @@ class SegmentationTask(LightningModule):
         held = checked_entry(checkpoint)
         self.generators = held["generators"]
         self.trained_precision = held["precision"]
+        check_classes(checkpoint, self.class_names)
         self._take_normalisation(checkpoint.get("hyper_parameters", {}))
 
     def _take_normalisation(self, held: dict[str, Any]) -> None:
