@@ -106,7 +106,7 @@ def build_optimizer(
         optimizer = build(kept)
     except ValueError as error:
         raise ValueError(
-            f"model.optimizer: {error}. It is given groups of parameters of all shapes, which not every optimiser takes; "
+            f"model.optimizer: {error}. It is given groups of parameters of all shapes, which not all take; "
             "torch.optim.AdamW and SGD do"
         ) from error
     for group, factor in zip(optimizer.param_groups, factors, strict=True):
