@@ -8,6 +8,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from seg.progress import say
+
 FORMAT = 1
 """Version of the entry `seg`."""
 
@@ -35,6 +37,30 @@ def checked_entry(checkpoint: dict[str, Any]) -> dict[str, Any]:
             f"the checkpoint has format {held['format']}, this version of seg reads up to {FORMAT}; update seg"
         )
     return held
+
+
+def check_classes(checkpoint: dict[str, Any], names: list[str]) -> None:
+    """Refuse a checkpoint whose labels mean other classes than those of the data; other names alone are said.
+
+    Args:
+        checkpoint: its hyper-parameters name the classes that the network was trained on; another number of them is
+            left to the network's shapes.
+        names: of the data.
+
+    Raises:
+        ValueError: a class has another label there.
+
+    """
+    held: list[str] = checkpoint.get("hyper_parameters", {}).get("class_names") or names
+    if held == names or len(held) != len(names):
+        return
+    if moved := [name for label, name in enumerate(names) if name in held and held[label] != name]:
+        raise ValueError(
+            f"data.classes: {', '.join(names)}, but the checkpoint was trained on {', '.join(held)}: "
+            f"{', '.join(moved[:5])} would be counted as other classes; give the data the checkpoint's order"
+        )
+    renamed = [f"{new} (was {old})" for old, new in zip(held, names, strict=True) if old != new]
+    say(f"classes have other names than in the checkpoint: {', '.join(renamed)}")
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -95,11 +95,20 @@ def build_optimizer(
         groups: see `parameter_groups`.
         scale: of all rates.
 
+    Raises:
+        ValueError: the optimiser refuses its settings, or groups of parameters such as these.
+
     """
     factors = [scale * group["lr_factor"] for group in groups]
     # optimisers keep what else stands in a group, and must not keep what has been applied
     kept = [{name: value for name, value in group.items() if name != "lr_factor"} for group in groups]
-    optimizer = build(kept)
+    try:
+        optimizer = build(kept)
+    except ValueError as error:
+        raise ValueError(
+            f"model.optimizer: {error}. It is given groups of parameters of all shapes, which not all take; "
+            "torch.optim.AdamW and SGD do"
+        ) from error
     for group, factor in zip(optimizer.param_groups, factors, strict=True):
         if factor != 1:
             group["lr"] = group["lr"] * factor

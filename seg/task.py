@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from seg import apple, optimisation, schedules
 from seg.distillation import Distillation
-from seg.entry import checked_entry, entry, restore_generators
+from seg.entry import check_classes, checked_entry, entry, restore_generators
 from seg.evaluation import Evaluation, MetricCallable
 from seg.finetuning import start_from
 from seg.labels import largest_class
@@ -266,6 +266,7 @@ class SegmentationTask(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse checkpoints of other projects and later formats; take their normalisation, keep generators for fit."""
         held = checked_entry(checkpoint)
+        check_classes(checkpoint, self.class_names)
         self.generators, self.trained_precision = held["generators"], held["precision"]
         # as its network was trained, also where the data's statistics have changed since
         given = checkpoint.get("hyper_parameters", {})

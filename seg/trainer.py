@@ -45,8 +45,9 @@ class Trainer(pl.Trainer):
         use_distributed_sampler: leave this off; the data modules split the images among the processes themselves.
 
     Raises:
-        ValueError: devices and num_nodes make another number of processes than torchrun or SLURM has started, or
-            Lightning's LearningRateFinder is among the callbacks.
+        ValueError: devices and num_nodes make another number of processes than torchrun or SLURM has started,
+            Lightning's LearningRateFinder is among the callbacks, or batches to accumulate or a norm to clip to that
+            cannot be.
 
     """
 
@@ -67,6 +68,9 @@ class Trainer(pl.Trainer):
         use_distributed_sampler: bool = False,
         **kwargs: Any,
     ) -> None:
+        for name, least in (("accumulate_grad_batches", 1), ("gradient_clip_val", 0)):
+            if (value := kwargs.get(name)) is not None and value < least:
+                raise ValueError(f"trainer.{name}: {value}, but {least} or more is expected")
         callbacks = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or [])
         if any(isinstance(callback, LearningRateFinder) for callback in callbacks):
             # it sets one attribute of the task, where rates belong to groups and to a schedule

@@ -36,6 +36,17 @@ def test_an_optimiser_of_any_installed_module_trains_with_the_encoders_rate_logg
     assert (float(row["lr/net"]), float(row["lr/encoder"])) == pytest.approx((0.01, 0.001))
 
 
+@pytest.mark.parametrize(("name", "rate", "said"), [("LBFGS", 0.1, "parameter groups"), ("AdamW", -0.1, "-0.1")])
+def test_what_an_optimiser_refuses_is_one_message(workplace, shapes, capsys, name, rate, said):
+    own = ["--model.optimizer", f"torch.optim.{name}", "--model.optimizer.lr", str(rate)]
+    with pytest.raises(SystemExit) as ended:
+        run("--config", write_config(workplace / "tiny.yaml", shapes), *own)
+    assert ended.value.code == 2
+    printed = capsys.readouterr().err
+    assert "model.optimizer: " in printed
+    assert said in printed
+
+
 def groups(net: nn.Module, **settings) -> dict[str, dict]:
     built = task(net)
     found = optimisation.parameter_groups(built, built.net, **settings)

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from tests.command import assert_same_weights, run, write_config
+from tests.command import assert_same_weights, run, weights, write_config
 
 EVERYTHING = "{class_path: seg.averaging.EMA, init_args: {decay: 0.9}}"
 
@@ -56,3 +56,22 @@ def test_the_average_of_lightnings_stochastic_weight_averaging_is_kept_and_teste
     run("test", "--ckpt_path", folder / "checkpoints/best.ckpt", "--trainer.callbacks", "null")
     assert tested not in capsys.readouterr().out
     assert json.loads((folder / "records/test.json").read_text())["checkpoint"] == "best.ckpt"
+
+
+def test_the_average_is_kept_and_tested_where_a_run_goes_on_close_to_its_end_or_at_it(workplace, shapes, capsys):
+    net = {"class_path": "seg.models.UNet", "init_args": {"width": 4, "depth": 2, "norm": "group"}}
+    config = write_config(workplace / "tiny.yaml", shapes, model={"net": net}, max_epochs=2)
+    settings = "{swa_lrs: 0.01, swa_epoch_start: 1}"
+    swa = f"{{class_path: pytorch_lightning.callbacks.StochasticWeightAveraging, init_args: {settings}}}"
+    stop = "{class_path: tests.stopping.PressCtrlC, init_args: {step: 5}}"
+    run("--config", config, "--trainer.callbacks", f"[{swa}]")
+    whole = weights(workplace / "runs/tiny/version_0/checkpoints/swa.ckpt")
+    with pytest.raises(SystemExit):
+        run("--config", config, "--trainer.callbacks", f"[{swa}, {stop}]")
+    folder = workplace / "runs/tiny/version_1/checkpoints"
+    for _ in range(2):
+        capsys.readouterr()
+        run("--config", config, "--trainer.callbacks", f"[{swa}]", "--ckpt_path", folder / "last.ckpt")
+        assert "tested swa.ckpt" in capsys.readouterr().out
+        found = weights(folder / "swa.ckpt")
+        assert all(torch.equal(found[name], value) for name, value in whole.items())

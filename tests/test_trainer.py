@@ -163,3 +163,9 @@ def test_shared_batch_statistics_keep_the_activations_of_timms_norms():
         accelerator="cpu", devices=2, strategy="ddp", sync_batchnorm=True, logger=False, enable_checkpointing=False
     )
     assert isinstance(trainer.strategy._layer_sync, SyncBatchNorm)
+
+
+@pytest.mark.parametrize("setting", [{"accumulate_grad_batches": 0}, {"gradient_clip_val": -1.0}])
+def test_numbers_that_cannot_be_are_refused_by_name(setting):
+    with pytest.raises(ValueError, match=rf"trainer\.{next(iter(setting))}: .* or more is expected"):
+        Trainer(accelerator="cpu", logger=False, **setting)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.callbacks import Checkpoint, DeviceStatsMonitor, LearningRateMonitor
+from pytorch_lightning.callbacks import BatchSizeFinder, Checkpoint, DeviceStatsMonitor, LearningRateMonitor
 from pytorch_lightning.cli import LightningCLI
 
 from seg.configured import BuildingCLI, Built, built, name_of
@@ -19,7 +19,7 @@ class RunDoctorCLI(BuildingCLI):
     def trainer_of(self, **kwargs: Any) -> Any:
         """Return the trainer."""
         given = self.config_init[self.subcommand].trainer.callbacks or []
-        callbacks = [c for c in (given if isinstance(given, list) else [given]) if not isinstance(c, _WRITING)]
+        callbacks = [c for c in (given if isinstance(given, list) else [given]) if not isinstance(c, _LEFT_OUT)]
         self.trainer_defaults, self.save_config_callback = {}, None
         silent: dict[str, Any] = {
             **{"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "profiler": None},
@@ -30,8 +30,8 @@ class RunDoctorCLI(BuildingCLI):
         return LightningCLI.instantiate_trainer(self, **{**kwargs, **silent})
 
 
-_WRITING: tuple[type[Callback], ...] = (Checkpoint, LearningRateMonitor, DeviceStatsMonitor)
-"""Callbacks that write, or refuse to go without a logger."""
+_LEFT_OUT: tuple[type[Callback], ...] = (Checkpoint, LearningRateMonitor, DeviceStatsMonitor, BatchSizeFinder)
+"""Callbacks that write, refuse to go without a logger, or begin fits of their own in front of the run's."""
 
 
 def configured(argv: list[str]) -> tuple[SegmentationData, Scale, str]:

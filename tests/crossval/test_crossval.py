@@ -192,6 +192,16 @@ def test_a_fold_with_averaged_weights_has_the_scores_of_the_checkpoint_that_is_n
     assert f"val mIoU {miou:.4f}" in capsys.readouterr().out
 
 
+def test_a_fold_with_lightnings_stochastic_weight_averaging_is_scored_by_the_average(workplace, shapes):
+    settings = {"swa_lrs": 0.01, "swa_epoch_start": 1}
+    average = {"class_path": "pytorch_lightning.callbacks.StochasticWeightAveraging", "init_args": settings}
+    config = write_config(workplace / "tiny.yaml", shapes, max_epochs=2, callbacks=[average], enable_progress_bar=False)
+    part = workplace / "fold_1"
+    part.mkdir()
+    FoldCLI(part, "best", ["fit", "--config", str(config), "--data.init_args.fold=[1,2]"])
+    assert json.loads((part / SCORES).read_text())["checkpoint"] == "version_0/checkpoints/swa.ckpt"
+
+
 def test_a_fold_that_was_validated_does_not_say_otherwise_where_its_last_checkpoint_is_scored(
     workplace, shapes, capsys
 ):

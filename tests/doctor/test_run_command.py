@@ -49,6 +49,12 @@ def test_a_healthy_config_ends_with_0_and_leaves_page_pictures_and_json_alone(co
     assert "fit to be trained" in page.said
 
 
+def test_a_run_that_looks_for_its_batch_size_is_examined_like_any_other(config, capsys):
+    finder = "[{class_path: pytorch_lightning.callbacks.BatchSizeFinder, init_args: {max_trials: 2}}]"
+    assert doctor("--config", config, "--only", "schedule,gradients", "--trainer.callbacks", finder) == 0
+    assert "6 optimiser steps" in capsys.readouterr().out
+
+
 def test_a_fault_ends_with_1_its_reason_and_its_cure(config, capsys):
     assert doctor("--config", config, "--only", "input", "--data.mean", "[0, 0, 0]", "--data.std", "[1, 1, 1]") == 1
     out = capsys.readouterr().out
