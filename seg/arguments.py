@@ -26,10 +26,22 @@ class Parser(LightningArgumentParser):
         lines = [f"error: {message}"]
         if suggestion := nearest(message, parser):
             lines.append(f"did you mean {suggestion}?")
+        elif cure := unchosen(message):
+            lines.append(cure)
         lines.append("all settings: python train.py --help")
         sys.stderr.write("\n".join(lines) + "\n")
         self.exit(2)
         raise AssertionError("exit does not return")
+
+
+def unchosen(message: str) -> str:
+    """Return what to give where a message is about a network or data set that nothing has chosen."""
+    if "arguments are required" in message or re.match(r"Option '\w+' is not accepted", message):
+        return "was --config forgotten? Such as --config shapes_unet, or another file of configs/"
+    given = re.search(r"Given value: (.+)", message) if message.startswith('Parser key "data":') else None
+    if given and Path(given.group(1)).exists():
+        return f"the folder of a data set is --data.root {given.group(1)}, beside a --config"
+    return ""
 
 
 def nearest(message: str, parser: LightningArgumentParser) -> str:

@@ -49,6 +49,16 @@ def test_a_misspelt_key_in_yaml_is_refused_and_the_nearest_one_named(
     assert f"did you mean {expected}?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("arguments", [[], ["--data.root", "photos"], ["--data", "photos"]])
+def test_a_command_that_chooses_no_experiment_or_a_folder_as_one_is_told_what_to_give(workplace, capsys, arguments):
+    (workplace / "photos").mkdir()
+    with pytest.raises(SystemExit) as refused:
+        run(*arguments)
+    assert refused.value.code == 2
+    cure = "--data.root photos, beside a --config" if "--data" in arguments else "--config shapes_unet"
+    assert cure in capsys.readouterr().err
+
+
 def test_an_unknown_config_lists_those_that_exist(workplace, capsys):
     with pytest.raises(SystemExit) as refused:
         run("--config", "shapes_unit")

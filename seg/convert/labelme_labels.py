@@ -128,9 +128,9 @@ def refuse_unknown(uses: Mapping[str, Sequence[Path]], values: Mapping[str, int]
         shown = ", ".join(files[:_SHOWN]) + (", …" if len(files) > _SHOWN else "")
         lines.append(f"{label!r}: {len(uses[label])} shapes in {len(files)} files ({shown}){_hint(label, values)}")
     known = ", ".join(name for name in values if name not in (IGNORE_LABEL, BACKGROUND_LABEL))
-    advice = (
-        instances(unknown, values) or "Correct them in labelme, add them to the list, or say what they mean: aliases"
-    )
+    meant = ", ".join(f"{label}: {other}" for label in unknown if (other := _nearest(label, values)))
+    advice = "Correct them in labelme, add them to the list, or say what they mean: aliases"
+    advice = instances(unknown, values) or advice + (f": {{{meant}}}" if meant else "")
     raise ValueError(
         f"{len(unknown)} labels are not in the class list ({known}):\n  " + "\n  ".join(lines) + f"\n{advice}"
     )
@@ -150,11 +150,25 @@ def instances(labels: Collection[str], known: Collection[str] = ()) -> str:
     return f"If these number the objects of a class, say so: aliases: {{{shown}}}"
 
 
+def twins(labels: Mapping[str, int]) -> str:
+    """Return the aliases that labels differing in case alone need, as advice, each to the one that is used most."""
+    groups: dict[str, list[str]] = {}
+    for label in sorted(labels, key=lambda label: (-labels[label], label)):
+        groups.setdefault(label.casefold(), []).append(label)
+    pairs = ", ".join(f"{label}: {group[0]}" for group in groups.values() for label in group[1:])
+    return f"If some mean one class, say so, and delete {FOUND_FILE}: aliases: {{{pairs}}}" if pairs else ""
+
+
 def _starts_with_background(names: Sequence[str]) -> bool:
     return bool(names) and names[0].strip("_").casefold() == "background"
 
 
 def _hint(label: str, known: Collection[str]) -> str:
+    near = _nearest(label, known)
+    return f"; did you mean {near!r}?" if near else ""
+
+
+def _nearest(label: str, known: Collection[str]) -> str:
     folded = {name.casefold(): name for name in known}
     near = difflib.get_close_matches(label.casefold(), folded, n=1)
-    return f"; did you mean {folded[near[0]]!r}?" if near else ""
+    return folded[near[0]] if near else ""

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from seg.convert.labelme_file import (
     read_annotation,
 )
 from seg.convert.labelme_images import Frame, Tree, find_image
-from seg.convert.labelme_labels import found_classes, instances, refuse_unknown
+from seg.convert.labelme_labels import found_classes, instances, refuse_unknown, twins
 from seg.convert.labelme_shapes import Drawing, draw_shapes
 
 logger = logging.getLogger(__name__)
@@ -45,10 +46,11 @@ class Sources(NamedTuple):
 
     def found(self, drawing: Drawing, aliases: Mapping[str, str]) -> list[str]:
         """Return the class list that the data itself gives; see `seg.convert.labelme_labels.found_classes`."""
-        used = {shape.label for source in self.good for shape in source.annotation.shapes} - {drawing.hole_label}
         meant = {plain(label): plain(other) for label, other in aliases.items()}
-        names = found_classes(self.root, {meant.get(label, label) for label in used})
-        if advice := instances(names):
+        labels = (shape.label for source in self.good for shape in source.annotation.shapes)
+        used = Counter(meant.get(label, label) for label in labels if label != drawing.hole_label)
+        names = found_classes(self.root, used)
+        if advice := instances(names) or twins(used):
             logger.warning("%s: every label is a class of its own. %s", self.root, advice)
         return names
 

@@ -157,6 +157,8 @@ class Labelme(SegmentationData):
     def _read(self, root: Path) -> Sources:
         """Read all files of the root and say what was odd about them."""
         try:
+            if root.is_file():
+                raise FileNotFoundError(f"{root} is a file; give the folder that it lies in")
             sources = read_sources(root)
         except FileNotFoundError as error:
             raise FileNotFoundError(f"root: {error}.\n{self.tree.format(root=root)}") from error

@@ -12,6 +12,7 @@ from seg.data.dataset import Pair
 from seg.data.labelme import Labelme
 from seg.doctor.findings import Finding, Place, counted
 from seg.doctor.names import nearly_equal
+from seg.predict.annotations import unseen
 
 _SLACK = 1  # pixels that a click on the rim may lie outside
 
@@ -22,7 +23,7 @@ def examine(data: Labelme) -> list[Finding]:
     Labels that are no class are told, then ignored, so that all else can be measured too.
     """
     sources = read_sources(data.root)
-    findings = [*_broken(sources), *_remarked(sources), *_outside(sources), *_labels(data, sources)]
+    findings = [*_broken(sources), *_remarked(sources), *_unseen(sources), *_outside(sources), *_labels(data, sources)]
     unknown = {shape.label for source in sources.good for shape in source.annotation.shapes} - set(data.values)
     data.values |= dict.fromkeys(unknown - {data.drawing.hole_label}, IGNORE)
     data.skip_bad = True
@@ -87,6 +88,22 @@ def _remarked(sources: Sources) -> Iterator[Finding]:
             f"{counted(len(remarks), 'annotation')} odd, but used: another image named, or another size stated",
             "see whether the shapes lie on the image as they should; saving the file in labelme corrects what it says",
             remarks,
+        )
+
+
+def _unseen(sources: Sources) -> Iterator[Finding]:
+    places = [
+        Place(str(source.annotation.path), "as `seg predict` wrote it", _pair(source))
+        for source in sources.good
+        if unseen(source.annotation.path)
+    ]
+    if places:
+        yield Finding(
+            "annotations",
+            "warn",
+            f"{counted(len(places), 'annotation')} predicted, and saved by nobody since: they train and score as truth",
+            "correct them in labelme (change the flag `uncertain` of those that are right) and save, or take them out",
+            places,
         )
 
 

@@ -37,7 +37,8 @@ def nearly_equal(uses: Mapping[str, Sequence[Place]], slips: bool = True) -> Ite
         slips: compare spelling too; class lists that somebody thought about have legitimate neighbours.
 
     """
-    places, aliases = [], []
+    places: list[Place] = []
+    groups: list[set[str]] = []
     for one, other in combinations(sorted(uses)[:_MANY], 2):
         near = slips and (_ratio(one, other) >= _ALIKE or _swapped(one, other))
         if not near and _plain(one) != _plain(other):
@@ -47,11 +48,15 @@ def nearly_equal(uses: Mapping[str, Sequence[Place]], slips: bool = True) -> Ite
             for name in (one, other)
             if uses[name]
         )
-        often, rare = sorted((one, other), key=lambda name: -len(uses[name]))
-        aliases.append(f"{rare}: {often}")
+        rare = min((other, one), key=lambda name: len(uses[name]))
+        met = [group for group in groups if group & {one, other}]
+        groups = [group for group in groups if group not in met] + [{one, other}.union(*met)]
         shown = uses[rare][0] if uses[rare] else Place("")
         places.append(shown._replace(where=f"{one} / {other}", note=note))
     if places:
+        # all of a group lead to its most frequent name: an alias of an alias would lead nowhere
+        often = {name: max(sorted(group), key=lambda one: len(uses[one])) for group in groups for name in sorted(group)}
+        aliases = [f"{name}: {meant}" for name, meant in often.items() if name != meant]
         shorter = ", ".join(aliases[:5]) + (", …" if len(aliases) > 5 else "")
         yield Finding(
             "label names",

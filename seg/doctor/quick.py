@@ -4,10 +4,12 @@ What was found good is kept beside the data set by the files' fingerprints, so t
 """
 
 import json
+import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -16,7 +18,11 @@ from seg.data.base import SegmentationData
 from seg.data.cache import disk_folder, fingerprint
 from seg.data.dataset import Pair, Pairs
 from seg.data.images import refuse_two_sizes
+from seg.data.labelme import Labelme
 from seg.files import replacing
+from seg.predict.annotations import unseen
+
+logger = logging.getLogger(__name__)
 
 MOST = 5000
 """Pairs of a split that are looked at, evenly chosen, where there are more: a matter of seconds, not minutes."""
@@ -57,6 +63,7 @@ def check(data: SegmentationData) -> int:
     chosen = {pair: dataset for dataset in data.datasets.values() for pair in _chosen(dataset.pairs)}
     keys = {pair: fingerprint(pair.id, reader.files(pair)) for pair in chosen}
     todo = [pair for pair in chosen if keys[pair] not in good]
+    _tell_predictions(data, chosen)
     if not todo:
         return 0
     with ThreadPoolExecutor(
@@ -80,6 +87,19 @@ def check(data: SegmentationData) -> int:
         flush=True,
     )
     return len(todo)
+
+
+def _tell_predictions(data: SegmentationData, pairs: Collection[Pair]) -> None:
+    """Warn of annotations that `seg predict` wrote and nobody has looked at: a score against them means nothing."""
+    if isinstance(data, Labelme) and (found := [pair.mask for pair in pairs if unseen(Path(pair.mask))]):
+        logger.warning(
+            "%d of %d annotations are predictions that nobody has saved since, such as %s: they train and score as "
+            "truth. Correct them in labelme (change the flag `uncertain` of those that are right, and save), or take "
+            "them out",
+            len(found),
+            len(pairs),
+            found[0],
+        )
 
 
 def reason_against(pair: Pair, dataset: Pairs) -> str:

@@ -100,6 +100,13 @@ def made_by_hand(target: Path) -> bool:
         return True
 
 
+def unseen(path: Path) -> bool:
+    """Tell whether an annotation is a prediction that nobody has saved since it was written."""
+    with open(path, "rb") as file:
+        begun = file.read(32)
+    return b'"seg"' in begun and not made_by_hand(path)  # labelme puts the entry last
+
+
 def image_of(target: Path) -> Path | None:
     """Return the image that an annotation names, where that is there."""
     try:

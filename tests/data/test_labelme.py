@@ -51,6 +51,20 @@ def test_images_and_masks_are_read_and_every_file_is_in_one_split(root):
     assert data.num_classes == 4
 
 
+def test_labels_that_differ_in_case_alone_are_told_with_the_aliases_that_join_them(root, caplog):
+    write_pair(root / "upper.json", [SHAPES[0] | {"label": "Leaf"}], seed=11)
+    Labelme(str(root), **SMALL)
+    assert "aliases: {Leaf: leaf}" in caplog.text
+    caplog.clear()
+    assert Labelme(str(root), aliases={"Leaf": "leaf"}, **SMALL).class_names == ["_background_", "leaf", "pot", "stem"]
+    assert not caplog.text
+
+
+def test_a_root_that_is_a_file_is_refused(root):
+    with pytest.raises(FileNotFoundError, match="is a file; give the folder"):
+        Labelme(str(root / "a" / "0.json"), **SMALL)
+
+
 def test_masks_are_those_that_the_conversion_writes(root, tmp_path):
     write_image(root / "turned.jpg", 60, 40, 6)
     write_json(root / "turned.json", SHAPES[:1], (60, 40), imagePath="turned.jpg")

@@ -1,5 +1,6 @@
 import pytest
 
+from seg.doctor.findings import Place
 from seg.doctor.names import nearly_equal
 
 
@@ -39,3 +40,9 @@ def test_names_that_mean_different_things_are_left_alone(names):
 def test_spelling_is_not_compared_where_somebody_thought_about_the_list():
     assert list(nearly_equal({"banana": (), "bananna": ()}, slips=False)) == []
     assert len(list(nearly_equal({"banana": (), "Bananas": ()}, slips=False))) == 1
+
+
+def test_names_of_a_group_all_lead_to_its_most_frequent_one():
+    uses = {name: [Place(f"{name}.json")] * number for name, number in (("Leaf", 1), ("leaf", 3), ("leafs", 1))}
+    (finding,) = nearly_equal(uses | {"pot": [Place("pot.json")]})
+    assert "aliases: {Leaf: leaf, leafs: leaf}," in finding.cure

@@ -174,6 +174,24 @@ def test_a_corrected_folder_is_trained_on_without_conversion(workplace, checkpoi
     assert again.network.class_names[1:] == seg.load(checkpoint).network.class_names[1:]
 
 
+def test_predictions_that_nobody_has_saved_are_told_before_they_train_and_score_as_truth(workplace, checkpoint, caplog):
+    from seg.doctor.labelme import examine
+    from seg.doctor.quick import check
+
+    for seed in range(4):
+        photo(Path(f"photos/{seed}.png"), 64, 72, seed=seed)
+    main([str(checkpoint), "photos", "--out", "photos", "--save", "labelme"])
+    corrected(Path("photos/2.json"))
+    data = Labelme(root="photos", num_workers=0)
+    data.setup("fit")
+    for _ in range(2):  # whether their files are known to be good or not
+        caplog.clear()
+        check(data)
+        assert "3 of 4 annotations are predictions that nobody has saved since" in caplog.text
+    (found,) = [finding for finding in examine(data) if "predicted" in finding.text]
+    assert {Path(place.where).name for place in found.places} == {"0.json", "1.json", "3.json"}
+
+
 SHARED = Path(os.environ.get("SEG_SHARED_DATA", "nowhere")) / "labelme"
 
 
