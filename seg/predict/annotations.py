@@ -121,7 +121,10 @@ def write_labels(folder: Path, names: list[str]) -> str | None:
         with replacing(path) as temporary:
             temporary.write_text("\n".join(wanted) + "\n", encoding="utf-8")
         return None
-    listed = [name for line in read_lines(path) if (name := line.strip())]
+    try:
+        listed = [name for line in read_lines(path) if (name := line.strip())]
+    except ValueError as error:  # the predictions are made by now, and their tables are still to be written
+        return str(error)
     if missing := [name for name in wanted if name not in listed]:
         return f"{path} was there and stays; it does not name {', '.join(missing)}"
     return None

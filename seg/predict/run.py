@@ -128,7 +128,7 @@ def predict_files(
     common += [tile, overlap, margin, whole, tta, list(scales), list(tidying)]
     own = {"labelme": [tolerance, uncertain_below, embed], "ranking": [uncertain_below]}
     made = Made(out, {kind: [*common, own.get(kind)] for kind in save})
-    report = Report(rows={kind: read_table(out / f"{kind}.csv") for kind in TABLES if kind in save})
+    report = Report(rows={kind: read_table(out / f"{kind}.csv", kind) for kind in TABLES if kind in save})
     jobs = list(jobs_of(names, out, save, made, overwrite, report))
     try:
         made.start()

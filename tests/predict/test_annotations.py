@@ -155,6 +155,14 @@ def test_a_class_list_that_is_there_stays(workplace, checkpoint, capsys):
     assert "new class" in Path("photos/labels.txt").read_text()
 
 
+def test_a_class_list_that_cannot_be_read_costs_no_table(workplace, checkpoint, capsys):
+    photo(Path("photos/x.png"))
+    Path("photos/labels.txt").write_bytes("_background_\nGefäß\n".encode("latin-1"))
+    main([str(checkpoint), "photos", "--out", "photos", "--save", "labelme", "ranking"])
+    assert "labels.txt is not a text in UTF-8" in capsys.readouterr().out
+    assert "photos/x.png" in Path("photos/ranking.csv").read_text()
+
+
 def test_a_corrected_folder_is_trained_on_without_conversion(workplace, checkpoint, capsys):
     from tests.command import run, write_config
 
