@@ -1,6 +1,7 @@
 """The options of `seg predict`."""
 
 import argparse
+import io
 import sys
 from pathlib import Path
 
@@ -10,12 +11,16 @@ from seg.predict.tables import TABLES
 
 def main(argv: list[str] | None = None) -> None:
     """Run `seg predict`."""
-    from seg.errors import quiet, told
+    from seg.errors import quiet, stoppable, told
     from seg.predict.run import predict_files
 
     options = parser().parse_args(argv)
     quiet()
-    told(lambda: sys.exit(1) if predict_files(**vars(options)) else None)
+    for stream in (sys.stdin, sys.stdout):  # names of files are bytes, and need not be UTF-8
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape")
+    with stoppable():
+        told(lambda: sys.exit(1) if predict_files(**vars(options)) else None)
 
 
 def parser() -> argparse.ArgumentParser:

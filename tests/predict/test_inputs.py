@@ -1,5 +1,8 @@
 import io
+import os
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -12,6 +15,7 @@ from seg.infer import Predictor
 from seg.predict import kinds, main, one
 from seg.predict.inputs import images_in
 from seg.predict.run import remark
+from tests.command import REPOSITORY
 from tests.predict.conftest import photo
 
 
@@ -49,6 +53,20 @@ def test_a_list_comes_on_standard_input_and_what_is_not_there_fails_alone(workpl
     assert ended.value.code == 1
     assert "gone.png" in capsys.readouterr().err
     assert sorted(path.as_posix() for path in Path("out").rglob("*.png")) == ["out/a/x.png", "out/b/x.png"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are bytes on Linux alone")
+def test_names_that_are_no_utf_8_are_read_from_a_list_and_printed(workplace, checkpoint):
+    name = b"photos/caf\xe9.webp"
+    pixels = [Image.fromarray(np.full((40, 40, 3), value, np.uint8)) for value in (9, 90)]
+    Path("photos").mkdir()
+    pixels[0].save(os.fsdecode(name), save_all=True, append_images=pixels[1:])  # animated, of which a remark tells
+    command = [sys.executable, "-m", "seg", "predict", str(checkpoint), "-", "--out", "out", "--save", "masks"]
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict", "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(command, input=name + b"\n", capture_output=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert b"note: " + name + b" is animated" in done.stdout
+    assert Path(os.fsdecode(b"out/caf\xe9.png")).is_file()
 
 
 def test_an_empty_list_is_refused(workplace, monkeypatch):
