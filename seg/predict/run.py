@@ -157,6 +157,7 @@ def _run(
     """Predict and write everything; what fails is noted."""
     from tqdm import tqdm
 
+    from seg.predict.annotations import is_shown
     from seg.predict.one import Wanted, predicted
     from seg.predict.room import Room
 
@@ -206,7 +207,8 @@ def _run(
                     wanted = Wanted(
                         certainty="certainty" in needs or "ranking" in job.tables,
                         probabilities="probabilities" in needs or tidying.smallest_region > 0,
-                        visible="visible" in needs or ("labelme" in job.files and annotating.embed),
+                        visible="visible" in needs
+                        or ("labelme" in job.files and (annotating.embed or not is_shown(job.path))),
                     )
                     beside = next(iter(job.files.values()), made.path.with_name(job.path.name))
                     result = predicted(predictor, job.path, image, wanted, beside, bar)
