@@ -42,8 +42,8 @@ def parser() -> argparse.ArgumentParser:
         "inputs",
         type=Path,
         nargs="+",
-        help="image files; folders, searched with their subfolders, links aside; patterns in quotes, such as "
-        "'photos/**/*.jpg'; - for a list of files on standard input, one a line. Earlier predictions are left out",
+        help="image files; folders, searched with their subfolders, hidden ones aside; patterns in quotes, such "
+        "as 'photos/**/*.jpg'; - for a list of files on standard input, one a line. Earlier predictions are left out",
     )
     parser.add_argument(
         "--out",

@@ -38,6 +38,17 @@ def test_a_file_whose_name_looks_like_a_pattern_is_that_file(workplace):
     assert found("x[1].png") == {"x[1]": "x[1].png"}
 
 
+def test_folders_are_searched_through_links_and_what_is_hidden_is_left_out_unless_it_is_named(workplace):
+    for name in (".photos/in/x.png", ".photos/._x.png", ".photos/.thumbs/x.png", ".photos/in/.y.7.tmp.png"):
+        photo(Path(name))
+    assert found(".photos") == {"in/x": ".photos/in/x.png"}
+    photo(Path("disk/z.png"))
+    Path(".photos/linked").symlink_to(Path("disk").resolve())
+    Path(".photos/in/again").symlink_to(Path(".photos").resolve())  # in a circle
+    assert found(".photos") == {"in/x": ".photos/in/x.png", "linked/z": ".photos/linked/z.png"}
+    assert found(".photos/._x.png") == {"._x": ".photos/._x.png"}
+
+
 def test_predictions_below_a_pattern_are_left_out(workplace):
     photo(Path("photos/x.png"))
     photo(Path("photos/out/x.png"))
