@@ -7,8 +7,8 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
@@ -53,6 +53,23 @@ def told(action: Callable[[], object], training: bool = False) -> None:
             with suppress(AttributeError, ValueError):  # no such signal here; not the main thread
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         sys.exit(2)
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Let SIGTERM end a command as Ctrl-C does, temporary files removed, and say so in a line, exit 130."""
+    before = None
+    try:
+        with suppress(ValueError):  # not the main thread
+            before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        yield
+    except KeyboardInterrupt:
+        sys.stdout.flush()
+        print("stopped: what was finished stays, and no half-written file", file=sys.stderr)
+        sys.exit(130)
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
 
 
 def message_for_user(error: BaseException, training: bool = False) -> str | None:

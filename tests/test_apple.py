@@ -1,5 +1,8 @@
 """What is computed on Apple's GPUs, computed on the CPU, with the operations refused that are known to fail there."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,12 +11,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from seg import apple
+from seg.infer import Predictor
 from seg.labels import largest_class
+from seg.loading import TaskNetwork
 from seg.losses import CrossEntropy, Dice, Focal, Jaccard, Lovasz, Sum, Tversky
 from seg.metrics import count_without_waiting
 from seg.models import SMP
 from seg.models.blocks import upsample
 from seg.normalize import Normalize
+from seg.predict.one import Wanted, predicted
 from seg.task import SegmentationTask
 from tests.models.networks import NETWORKS, ONE_OF_EACH, outputs
 
@@ -139,6 +145,15 @@ def test_normalisation_labels_and_counting_do_too(pretended):
         Normalize([1.0] * 3, [2.0] * 3)(torch.zeros(2, 3, 9, 13, dtype=torch.uint16))
         labels = largest_class(upsample(logits, (9, 13)))
         count_without_waiting(labels.flatten(), target.flatten(), 3, 255)
+
+
+def test_predictions_and_what_is_told_of_their_certainty_do_too(pretended):
+    facts = {"class_names": ["a", "b", "c"], "class_colors": [[0] * 3] * 3, "mean": [1.0] * 3, "std": [1.0] * 3}
+    predictor = Predictor(TaskNetwork(SegmentationTask(NETWORKS["segnet"](), **facts).eval()), whole=True)
+    image = np.random.default_rng(0).integers(0, 255, (40, 48, 3), dtype=np.uint8)
+    with AppleGPU():
+        found = predicted(predictor, Path("x.png"), image, Wanted(certainty=True))
+    assert found.certainty == pytest.approx(predictor.predict(image).probabilities.max(0).mean(), abs=1e-6)
 
 
 def test_a_step_of_the_task_is_in_the_plain_layout_whatever_is_asked_for(pretended):

@@ -24,7 +24,7 @@ DROP = 1.0
 
 def main(argv: list[str] | None = None) -> None:
     """Run `seg export`."""
-    from seg.errors import quiet, told
+    from seg.errors import quiet, stoppable, told
 
     parser = argparse.ArgumentParser(
         prog="seg export",
@@ -60,7 +60,8 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
     options.precision = options.precision or "fp32"
     quiet()
-    told(lambda: refused(lambda: export(**vars(options))))
+    with stoppable():
+        told(lambda: refused(lambda: export(**vars(options))))
 
 
 def refused(action: Callable[[], object]) -> None:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seg.configured import built
+from seg.convert.tree import files_below
 from seg.data.base import SegmentationData
 from seg.data.dataset import Pairs
 from seg.data.images import resize_image
@@ -76,7 +77,7 @@ def folder_images(folder: Path, predictor: "Predictor", count: int) -> Iterator[
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"--calibrate {folder}: there is no such folder")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    paths = files_below(folder, SUFFIXES)
     if not paths:
         raise FileNotFoundError(f"--calibrate {folder}: there is no image; looked for {', '.join(SUFFIXES)}")
     for index in _spread(len(paths), count):

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from seg.convert.labelme_images import orientation
 from seg.convert.labelme_labels import BACKGROUND_LABEL, IGNORE_LABEL
 from seg.convert.masks import LABELME_VERSION
 from seg.convert.outlines import drawn, is_background, mask_to_shapes
 from seg.convert.png import color_chunks
+from seg.data.decoding import PILLOW_ERRORS
 from seg.files import read_lines, replacing
 from seg.predict.kinds import Annotating, ByHand, Predicted
 from seg.predict.visible import bands
@@ -46,7 +48,7 @@ def write_annotation(target: Path, predicted: Predicted, annotating: Annotating)
         "flags": {UNCERTAIN: predicted.certainty < annotating.uncertain_below},
         "shapes": shapes,
         "imagePath": image.as_posix(),
-        "imageData": embedded(predicted) if annotating.embed else None,
+        "imageData": embedded(predicted) if annotating.embed or not is_shown(predicted.path) else None,
         "imageHeight": height,
         "imageWidth": width,
     }
@@ -78,12 +80,21 @@ def confidences(shapes: list[dict[str, Any]], confidence: np.ndarray) -> list[fl
 def embedded(predicted: Predicted) -> str:
     """Return the image as labelme holds it inside a file: the bytes of a JPEG or PNG that is upright, in base64."""
     path = predicted.path
-    if path.suffix.lower() in (".jpg", ".jpeg", ".png") and orientation(path) == 1:
+    if path.suffix.lower() in (".jpg", ".jpeg", ".png") and is_shown(path) and orientation(path) == 1:
         return base64.b64encode(path.read_bytes()).decode("ascii")
     assert predicted.visible is not None
     height, width = predicted.labels.shape
     upright = color_chunks(map(predicted.visible.rows, bands(height, width)), height, width)
     return base64.b64encode(b"".join(upright)).decode("ascii")
+
+
+def is_shown(path: Path) -> bool:
+    """Tell whether labelme shows an image file: one of 8 bits that Pillow reads, and writes as labelme makes it do."""
+    try:
+        with Image.open(path) as picture:
+            return picture.format == "JPEG" or picture.mode in ("1", "L", "LA", "P", "RGB", "RGBA")
+    except PILLOW_ERRORS:
+        return False
 
 
 def made_by_hand(target: Path) -> bool:
@@ -128,7 +139,10 @@ def write_labels(folder: Path, names: list[str]) -> str | None:
         with replacing(path) as temporary:
             temporary.write_text("\n".join(wanted) + "\n", encoding="utf-8")
         return None
-    listed = [name for line in read_lines(path) if (name := line.strip())]
+    try:
+        listed = [name for line in read_lines(path) if (name := line.strip())]
+    except ValueError as error:  # the predictions are made by now, and their tables are still to be written
+        return str(error)
     if missing := [name for name in wanted if name not in listed]:
         return f"{path} was there and stays; it does not name {', '.join(missing)}"
     return None

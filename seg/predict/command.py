@@ -1,6 +1,7 @@
 """The options of `seg predict`."""
 
 import argparse
+import io
 import sys
 from pathlib import Path
 
@@ -10,12 +11,16 @@ from seg.predict.tables import TABLES
 
 def main(argv: list[str] | None = None) -> None:
     """Run `seg predict`."""
-    from seg.errors import quiet, told
+    from seg.errors import quiet, stoppable, told
     from seg.predict.run import predict_files
 
     options = parser().parse_args(argv)
     quiet()
-    told(lambda: sys.exit(1) if predict_files(**vars(options)) else None)
+    for stream in (sys.stdin, sys.stdout):  # names of files are bytes, and need not be UTF-8
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape")
+    with stoppable():
+        told(lambda: sys.exit(1) if predict_files(**vars(options)) else None)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,8 +42,8 @@ def parser() -> argparse.ArgumentParser:
         "inputs",
         type=Path,
         nargs="+",
-        help="image files; folders, searched with their subfolders; patterns in quotes, such as 'photos/**/*.jpg'; "
-        "- for a list of files on standard input, one a line. Earlier predictions among them are left out",
+        help="image files; folders, searched with their subfolders, hidden ones aside; patterns in quotes, such "
+        "as 'photos/**/*.jpg'; - for a list of files on standard input, one a line. Earlier predictions are left out",
     )
     parser.add_argument(
         "--out",
@@ -84,7 +89,10 @@ def parser() -> argparse.ArgumentParser:
     )
     large.add_argument("--batch-size", type=int, help="tiles at once (1 on a CPU, 8 on a GPU)")
 
-    views = parser.add_argument_group("averages of several views (test-time augmentation)")
+    views = parser.add_argument_group(
+        "averages of several views (test-time augmentation)",
+        "Each tile is mirrored and resized on its own: what comes out differs a little from that of the whole image.",
+    )
     views.add_argument(
         "--tta", choices=("none", "horizontal", "flips"), default="none", help="mirror images: two, or four both ways"
     )
@@ -119,5 +127,9 @@ def parser() -> argparse.ArgumentParser:
         metavar="CONFIDENCE",
         help="shapes and images of less mean confidence bear the flag uncertain (0.7)",
     )
-    labelme.add_argument("--embed", action="store_true", help="put the images into the files")
+    labelme.add_argument(
+        "--embed",
+        action="store_true",
+        help="put all images into the files; those that labelme cannot show (many bands, 16 bits, floats) always are",
+    )
     return parser

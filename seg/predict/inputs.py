@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from seg.convert.tree import files_below
 from seg.predict.kinds import KINDS, folder_of
 from seg.predict.state import Made
 
@@ -21,9 +22,9 @@ def images_in(inputs: list[Path], out: Path) -> Iterator[tuple[Path, Path]]:
     and so with what earlier runs have written to their own folder. Names never lead out of `out`.
 
     Args:
-        inputs: files; folders, searched with their subfolders, which names keep; patterns such as photos/**/*.jpg,
-            whose names keep the folders that wildcards stand for; `-` for a list of files on standard input, one a
-            line, whose names keep the folders below the one that all lie in.
+        inputs: files; folders, searched with their subfolders, which names keep, hidden ones aside; patterns such
+            as photos/**/*.jpg, whose names keep the folders that wildcards stand for; `-` for a list of files on
+            standard input, one a line, whose names keep the folders below the one that all lie in.
         out: where predictions go.
 
     Raises:
@@ -36,8 +37,8 @@ def images_in(inputs: list[Path], out: Path) -> Iterator[tuple[Path, Path]]:
             yield from _listed([line.rstrip("\r\n") for line in sys.stdin])
         elif given.is_dir():
             predictions = _Predictions(given, out)
-            for path in sorted(given.rglob("*")):
-                if path.suffix.lower() in SUFFIXES and path.is_file() and path not in predictions:
+            for path in files_below(given, SUFFIXES):
+                if path not in predictions:
                     yield path.relative_to(given).with_suffix(""), path
         elif given.exists():
             yield Path(given.stem), given

@@ -60,8 +60,9 @@ def predicted(
             if result.confidence is not None and result.entropy is not None:
                 confidence = probabilities.amax(0)
                 entropy = torch.special.entr(probabilities).sum(0) / math.log(classes)
-                result.certainty += float(confidence.double().sum()) / image[:, :, 0].size
-                result.doubt += float(entropy.double().sum()) / image[:, :, 0].size
+                # sums of some rows are exact enough in float32, and Apple's GPUs have no other
+                result.certainty += float(confidence.sum()) / (height * width)
+                result.doubt += float(entropy.sum()) / (height * width)
                 result.confidence[rows], result.entropy[rows] = _bytes(confidence), _bytes(entropy)
             if store:
                 store.put(answer.top, probabilities.cpu().numpy())

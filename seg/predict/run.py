@@ -125,7 +125,7 @@ def predict_files(
     common += [tile, overlap, margin, whole, tta, list(scales), list(tidying)]
     own = {"labelme": [tolerance, uncertain_below, embed], "ranking": [uncertain_below]}
     made = Made(out, {kind: [*common, own.get(kind)] for kind in save})
-    report = Report(rows={kind: read_table(out / f"{kind}.csv") for kind in TABLES if kind in save})
+    report = Report(rows={kind: read_table(out / f"{kind}.csv", kind) for kind in TABLES if kind in save})
     jobs = list(jobs_of(names, out, save, made, overwrite, report))
     try:
         made.start()
@@ -154,6 +154,7 @@ def _run(
     """Predict and write everything; what fails is noted."""
     from tqdm import tqdm
 
+    from seg.predict.annotations import is_shown
     from seg.predict.one import Wanted, predicted
     from seg.predict.room import Room
 
@@ -203,7 +204,8 @@ def _run(
                     wanted = Wanted(
                         certainty="certainty" in needs or "ranking" in job.tables,
                         probabilities="probabilities" in needs or tidying.smallest_region > 0,
-                        visible="visible" in needs or ("labelme" in job.files and annotating.embed),
+                        visible="visible" in needs
+                        or ("labelme" in job.files and (annotating.embed or not is_shown(job.path))),
                     )
                     beside = next(iter(job.files.values()), made.path.with_name(job.path.name))
                     result = predicted(predictor, job.path, image, wanted, beside, bar)

@@ -47,14 +47,16 @@ def rows_of(kind: str, predicted: Predicted, uncertain_below: float) -> list[Row
     ]
 
 
-def read_table(path: Path) -> dict[str, list[Row]]:
-    """Return the rows of a table by image; nothing where the file is not there or not a table."""
+def read_table(path: Path, kind: str) -> dict[str, list[Row]]:
+    """Return the rows of a table by image; nothing where the file is not there, or no longer the table it was."""
     found: dict[str, list[Row]] = {}
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
             for row in csv.DictReader(file):
                 found.setdefault(row["image"], []).append(row)
-    except (OSError, UnicodeDecodeError, KeyError, csv.Error):
+                if kind == "ranking":
+                    float(row["mean_confidence"])
+    except (OSError, ValueError, TypeError, KeyError, csv.Error):  # a spreadsheet may have saved it in its own way
         return {}
     return found
 
@@ -64,7 +66,10 @@ def write_table(path: Path, kind: str, rows: dict[str, list[Row]]) -> None:
     listed = [row for entries in rows.values() for row in entries]
     if kind == "ranking":
         listed.sort(key=lambda row: float(row["mean_confidence"]))
-    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    with (
+        replacing(path) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,  # names may be no UTF-8
+    ):
         writer = csv.DictWriter(file, TABLES[kind].columns, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(listed)

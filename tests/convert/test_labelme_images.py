@@ -90,6 +90,16 @@ def test_an_embedded_image_is_used_where_no_file_is_there(tmp_path):
     assert find(path, tmp_path)[0] == tmp_path / "one.png"
 
 
+def test_an_embedded_picture_of_an_image_that_may_have_more_bands_is_told(tmp_path):
+    for name, told in (("one.jpg", 0), ("one.tif", 1), ("one.npy", 1)):
+        data = png(photo(40, 60))
+        path = write_json(tmp_path / "one.json", SHAPES, imagePath=f"../elsewhere/{name}", imageData=data)
+        image, notes = find(path, tmp_path)
+        assert image is None
+        assert len(notes) == told
+        assert all("the embedded image is used" in note and name in note for note in notes)
+
+
 def test_an_image_of_that_name_anywhere_counts_if_it_is_the_only_one(tmp_path):
     path = write_json(tmp_path / "labels/one.json", SHAPES)
     image = write_image(tmp_path / "images/one.png")

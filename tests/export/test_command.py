@@ -1,7 +1,9 @@
 import json
+import os
 import pickle
 import re
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -65,6 +67,20 @@ def test_a_disk_that_takes_no_more_is_told_and_leaves_nothing(workplace, trained
     assert "File too large" in error
     assert "--trainer" not in error
     assert nothing_in(Path("deploy"))
+
+
+def test_an_export_that_is_stopped_leaves_nothing(workplace, trained, capsys, monkeypatch):
+    from seg.export import parity
+
+    def stopped(*args):
+        assert list(Path().iterdir())  # what is compared
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(parity, "compare", stopped)
+    assert "stopped" in failing(capsys, 130, trained, "--out", "model.pt2")
+    assert nothing_in(workplace)
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 @pytest.mark.slow

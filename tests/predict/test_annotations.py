@@ -1,3 +1,5 @@
+import base64
+import io
 import json
 import os
 import subprocess
@@ -6,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
@@ -86,6 +89,32 @@ def test_what_is_trained_on_again_is_what_was_predicted(workplace, orientation, 
     np.testing.assert_array_equal(masks_of(Path("photos"))["dîner 1"], mask)
 
 
+@pytest.mark.parametrize(
+    ("bands", "dtype", "suffix"),
+    [(1, "uint16", "png"), (5, "uint8", "tif"), (3, "float32", "tif"), (2, "uint16", "npy")],
+)
+def test_an_image_that_labelme_cannot_show_is_in_the_file_as_a_picture(workplace, monkeypatch, bands, dtype, suffix):
+    pixels = np.where(scene()[:, :, None] > 0, 200, 100).repeat(bands, 2).astype(dtype)
+    path = workplace / f"x.{suffix}"
+    if suffix == "npy":
+        np.save(path, pixels)
+    elif suffix == "png":
+        Image.fromarray(pixels[:, :, 0]).save(path)
+    else:
+        tifffile.imwrite(path, pixels, photometric="minisblack", planarconfig="contig")
+    network = Quarters()
+    network.image_kind, network.mean, network.std = ["native", dtype], [0.0] * bands, [1.0] * bands
+    monkeypatch.setattr(Quarters, "__call__", lambda self, images: torch.zeros(1, 4, *images.shape[2:]))
+    monkeypatch.setattr("seg.loading.load", lambda *args, **options: Predictor(network))
+    Path("best.ckpt").touch()
+    main(["best.ckpt", str(path), "--out", "out", "--save", "labelme"])
+    held = json.loads(Path("out/labelme/x.json").read_text())
+    assert held["imagePath"] == f"../../x.{suffix}"
+    picture = np.array(Image.open(io.BytesIO(base64.b64decode(held["imageData"]))))
+    shown = pixels[:, :, :3] if (bands, dtype) == (5, "uint8") else np.where(pixels[:, :, :1] > 100, 255, 0)
+    np.testing.assert_array_equal(picture, np.broadcast_to(shown, (60, 80, 3)))
+
+
 def test_shapes_and_images_of_low_confidence_are_flagged(workplace):
     image = painted(Path("x.png"), scene())
     shapes = annotated(image, Path("x.json"), Annotating(uncertain_below=0.8))["shapes"]
@@ -153,6 +182,14 @@ def test_a_class_list_that_is_there_stays(workplace, checkpoint, capsys):
     main([str(checkpoint), "photos", "--out", "photos", "--save", "labelme"])
     assert "labels.txt was there and stays; it does not name __ignore__, square" in capsys.readouterr().out
     assert "new class" in Path("photos/labels.txt").read_text()
+
+
+def test_a_class_list_that_cannot_be_read_costs_no_table(workplace, checkpoint, capsys):
+    photo(Path("photos/x.png"))
+    Path("photos/labels.txt").write_bytes("_background_\nGefäß\n".encode("latin-1"))
+    main([str(checkpoint), "photos", "--out", "photos", "--save", "labelme", "ranking"])
+    assert "labels.txt is not a text in UTF-8" in capsys.readouterr().out
+    assert "photos/x.png" in Path("photos/ranking.csv").read_text()
 
 
 def test_a_corrected_folder_is_trained_on_without_conversion(workplace, checkpoint, capsys):

@@ -1,5 +1,8 @@
 import io
+import os
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -11,6 +14,7 @@ from PIL import Image
 from seg.infer import Predictor
 from seg.predict import kinds, main, one
 from seg.predict.inputs import images_in, remark
+from tests.command import REPOSITORY
 from tests.predict.conftest import photo
 
 
@@ -33,6 +37,17 @@ def test_a_file_whose_name_looks_like_a_pattern_is_that_file(workplace):
     assert found("x[1].png") == {"x[1]": "x[1].png"}
 
 
+def test_folders_are_searched_through_links_and_what_is_hidden_is_left_out_unless_it_is_named(workplace):
+    for name in (".photos/in/x.png", ".photos/._x.png", ".photos/.thumbs/x.png", ".photos/in/.y.7.tmp.png"):
+        photo(Path(name))
+    assert found(".photos") == {"in/x": ".photos/in/x.png"}
+    photo(Path("disk/z.png"))
+    Path(".photos/linked").symlink_to(Path("disk").resolve())
+    Path(".photos/in/again").symlink_to(Path(".photos").resolve())  # in a circle
+    assert found(".photos") == {"in/x": ".photos/in/x.png", "linked/z": ".photos/linked/z.png"}
+    assert found(".photos/._x.png") == {"._x": ".photos/._x.png"}
+
+
 def test_predictions_below_a_pattern_are_left_out(workplace):
     photo(Path("photos/x.png"))
     photo(Path("photos/out/x.png"))
@@ -48,6 +63,20 @@ def test_a_list_comes_on_standard_input_and_what_is_not_there_fails_alone(workpl
     assert ended.value.code == 1
     assert "gone.png" in capsys.readouterr().err
     assert sorted(path.as_posix() for path in Path("out").rglob("*.png")) == ["out/a/x.png", "out/b/x.png"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are bytes on Linux alone")
+def test_names_that_are_no_utf_8_are_read_from_a_list_and_printed(workplace, checkpoint):
+    name = b"photos/caf\xe9.webp"
+    pixels = [Image.fromarray(np.full((40, 40, 3), value, np.uint8)) for value in (9, 90)]
+    Path("photos").mkdir()
+    pixels[0].save(os.fsdecode(name), save_all=True, append_images=pixels[1:])  # animated, of which a remark tells
+    command = [sys.executable, "-m", "seg", "predict", str(checkpoint), "-", "--out", "out", "--save", "masks"]
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict", "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(command, input=name + b"\n", capture_output=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert b"note: " + name + b" is animated" in done.stdout
+    assert Path(os.fsdecode(b"out/caf\xe9.png")).is_file()
 
 
 def test_an_empty_list_is_refused(workplace, monkeypatch):

@@ -1,7 +1,9 @@
 import csv
 import json
 import os
+import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -154,3 +156,26 @@ def test_masks_that_lie_among_the_images_of_a_folder_below_are_not_taken_for_ima
         main([str(checkpoint), given, "--out", ".", "--save", "masks"])
         assert "1 of 1 images predicted: masks" in capsys.readouterr().out
     assert sorted(path.as_posix() for path in Path().rglob("*.png")) == ["in/x.png", "photos/in/x.png"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are bytes on Linux alone")
+def test_a_name_that_is_no_utf_8_is_a_row_like_others(workplace, checkpoint, capsys):
+    name = os.fsdecode(b"photos/caf\xe9.png")
+    photo(Path(name))
+    for before in ("", ", 1 of them before"):
+        main([str(checkpoint), "photos", "--out", "out", "--save", "areas", "ranking"])
+        assert f"1 of 1 images predicted{before}: areas" in capsys.readouterr().out
+    with open("out/ranking.csv", encoding="utf-8", errors="surrogateescape") as file:
+        assert [row["image"] for row in csv.DictReader(file)] == [name]
+
+
+def test_a_table_that_a_spreadsheet_has_saved_in_its_own_way_is_made_anew(workplace, checkpoint, capsys):
+    for name in "xy":
+        photo(Path(f"photos/{name}.png"))
+    words = [str(checkpoint), "photos", "--out", "out", "--save", "ranking"]
+    main(words)
+    before = Path("out/ranking.csv").read_text()
+    Path("out/ranking.csv").write_text(re.sub(r",0\.(\d+),", r',"0,\1",', before, flags=re.MULTILINE))
+    photo(Path("photos/y.png"))  # of another time
+    main(words)
+    assert Path("out/ranking.csv").read_text() == before
