@@ -120,7 +120,7 @@ def notices(
 
 
 def other_data(runs: Sequence[Run], records: Sequence[Record | None], labels: Sequence[str]) -> list[str]:
-    """Return which runs were scored on other images than the first that was scored, or belong to another data set."""
+    """Return which runs were scored on other images than the first that was, on other data, or by other rules."""
     found: list[str] = []
     scored = [(record, label) for record, label in zip(records, labels, strict=True) if record]
     for record, label in scored[1:]:
@@ -130,6 +130,12 @@ def other_data(runs: Sequence[Run], records: Sequence[Record | None], labels: Se
             found.append(
                 f"{label}: the scores are not of the same images as those of {first_label}: {len(record.images)} of "
                 f"{record.split} and {len(first.images)} of {first.split}, {(here & there).total()} of the same name"
+            )
+        counts, did = (bool(one.facts.get("include_background", True)) for one in (record, first))
+        if counts != did:
+            found.append(
+                f"{label}: class 0 {'counts' if counts else 'does not count'} in mIoU, the other means and the images' "
+                f"means, unlike for {first_label} (model.include_background)"
             )
     noted = [
         (run.provenance["dataset.fingerprint"], label)

@@ -45,6 +45,19 @@ def finite_points(series: Series, name: str) -> list[tuple[float, float]]:
     return [(step + 1, value) for step, value in series.get(name, []) if math.isfinite(value)]
 
 
+def not_finite(series: Series) -> list[str]:
+    """Return in words which losses are no numbers at some steps; their curves leave those out."""
+    found = []
+    for name in ("train/loss", "val/loss"):
+        points = series.get(name, [])
+        if steps := [step for step, value in points if not math.isfinite(value)]:
+            found.append(
+                f"{name} is not finite at {len(steps):,} of the {len(points):,} steps that were logged, first at step "
+                f"{min(steps) + 1:,.0f}; its curve leaves them out"
+            )
+    return found
+
+
 def class_rows(record: Record) -> list[dict[str, Any]]:
     """Return what the table of classes shows, a row a class: scores None where undefined, shares of the true pixels."""
     truth = record.confusion.sum(1)

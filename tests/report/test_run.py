@@ -1,5 +1,6 @@
 """Reading run folders, whole ones and what is left of others."""
 
+import json
 import math
 import re
 import zipfile
@@ -120,6 +121,17 @@ def test_settings_that_differ_from_defaults_are_found():
         "model.loss.a": 1,
         "model.auxiliary_weight": 0.5,
     }
+
+
+def test_of_losses_by_name_each_tells_what_of_it_was_chosen():
+    dice = {"class_path": "seg.losses.Dice", "init_args": {"absent": "skip", "smooth": 0.5}}
+    loss = {"class_path": "seg.losses.Sum", "init_args": {"terms": {"dice": dice}, "weights": {"dice": 2.0}}}
+    assert [row[:2] for row in differences({"model": {"loss": loss}})] == [
+        ("model.loss", "seg.losses.Sum"),
+        ("model.loss.terms.dice", "seg.losses.Dice"),
+        ("model.loss.terms.dice.smooth", 0.5),
+        ("model.loss.weights", {"dice": 2.0}),
+    ]
 
 
 def test_looking_at_a_run_imports_nothing_else_that_its_configuration_names(tmp_path, monkeypatch):
@@ -285,6 +297,28 @@ def test_runs_scored_on_other_images_or_data_are_said_to_be_even_where_their_num
     assert "other/version_0: another data set than that of one/version_0" in html
     assert "not of the same images" not in html
     assert "two/version_0: another" not in html
+
+
+def test_runs_of_which_one_leaves_the_background_out_are_said_to_be_scored_by_another_rule(tmp_path):
+    folders = [write_run(tmp_path / name / "version_0", ["a", "b"], samples(4, 2), 4).folder for name in ("one", "two")]
+    path = folders[1] / "records/test.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"include_background": False}))
+    for order, said in (
+        (folders, "two/version_0: class 0 does not"),
+        (folders[::-1], "one/version_0: class 0 counts in"),
+    ):
+        compare(order, tmp_path / "out.html")
+        assert (tmp_path / "out.html").read_text().count(said) == 1
+
+
+def test_a_loss_that_is_no_number_is_told(tmp_path):
+    run = write_run(tmp_path / "run", ["a", "b"], samples(2, 2), 2)
+    assert "not finite" not in write(run).path.read_text()
+    rows = "step,epoch,train/loss,val/loss\n0,0,1,\n1,0,inf,nan\n2,0,,nan\n3,0,0.5,0.7\n"
+    (run.folder / "metrics.csv").write_text(rows)
+    html = write(Run(run.folder)).path.read_text()
+    assert "train/loss is not finite at 1 of the 3 steps that were logged, first at step 2;" in html
+    assert "val/loss is not finite at 2 of the 3 steps that were logged, first at step 2;" in html
 
 
 def test_a_test_is_not_compared_with_a_validation_nor_images_that_only_share_their_name(tmp_path):
