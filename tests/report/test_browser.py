@@ -322,6 +322,14 @@ def test_runs_compared_open_with_their_pictures(tmp_path: Path):
         page.locator(".sortable thead button").nth(1).click()
 
 
+def test_many_runs_leave_words_whole_on_a_phone(tmp_path: Path):
+    folders = [write_run(tmp_path / name / "version_0", ["a", "b"], samples(2, 2), 2).folder for name in "abcdef"]
+    compare(folders, tmp_path / "compare.html")
+    with opened(tmp_path / "compare.html", viewport={"width": 390, "height": 800}) as page:
+        assert page.locator("th", has_text="frequency-weighted IoU").bounding_box()["height"] < 70
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
 @pytest.mark.slow
 def test_a_page_without_javascript_tells_scores_and_shows_images(tmp_path: Path):
     run = write_run(tmp_path / "run", ["a", "b"], samples(9, 2), 9)
