@@ -12,7 +12,7 @@ import pytest
 from seg import draw
 from seg.report import embedding, facts
 from seg.report.command import compare, main, report
-from seg.report.compare import curve_panels
+from seg.report.compare import curve_panels, score_rows
 from seg.report.embedding import embedded_json, plotly, source
 from seg.report.page import pairs_of, write
 from seg.report.run import ImageEntry, Run, iou_of
@@ -297,6 +297,23 @@ def test_runs_scored_on_other_images_or_data_are_said_to_be_even_where_their_num
     assert "other/version_0: another data set than that of one/version_0" in html
     assert "not of the same images" not in html
     assert "two/version_0: another" not in html
+
+
+def test_scores_of_metrics_beside_the_confusion_matrix_are_shown_and_compared(tmp_path):
+    runs = [write_run(tmp_path / name / "version_0", ["a", "b"], samples(4, 2), 4) for name in ("one", "two", "three")]
+    for number, run in enumerate(runs[:2]):
+        path = run.folder / "records/test.json"
+        content = json.loads(path.read_text())
+        content["scores"] |= {"mean_boundary_iou": 0.25 + number / 8, "calibration_error": 0.125 + number / 2}
+        path.write_text(json.dumps(content))
+    runs = [Run(run.folder) for run in runs]
+    shown = {label: value for label, value, _ in facts.headline(runs[1], runs[1].record())}
+    assert (shown["mean boundary IoU"], shown["calibration error"]) == ("0.375", "0.625")
+    rows = {row["label"]: row["cells"] for row in score_rows(runs, [run.record() for run in runs])}
+    assert [cell["text"] for cell in rows["mean boundary IoU"]] == ["0.250", "0.375", "n/a"]
+    assert [cell["best"] for cell in rows["mean boundary IoU"]] == [False, True, False]
+    assert [cell["text"] for cell in rows["calibration error"]] == ["0.125", "0.625", "n/a"]
+    assert not any(cell["best"] or cell["change"] for cell in rows["calibration error"]), "less of it is better"
 
 
 def test_runs_of_which_one_leaves_the_background_out_are_said_to_be_scored_by_another_rule(tmp_path):
