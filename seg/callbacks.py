@@ -126,7 +126,8 @@ def image_at(image: Tensor, size: tuple[int, ...]) -> np.ndarray:
 
 def draw_curves(logger: CSV, path: Path) -> bool:
     """Draw losses, scores and learning rate of a run from its CSV rows; returns whether there was anything to draw."""
-    series = logger.series()
+    # as people count steps, and the page: loggers have them from 0
+    series = {name: [(step + 1, value) for step, value in points] for name, points in logger.series().items()}
     wanted = {
         "loss": ("train/loss", "val/loss"),
         "scores": ("val/miou", "val/pixel_accuracy", "val/mean_accuracy"),

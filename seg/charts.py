@@ -18,6 +18,10 @@ Series = Mapping[str, Sequence[tuple[float, float]]]
 
 LINES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#46464e")
 """Colours of curves, Okabe and Ito's."""
+STYLES = ("-", "--", ":", "-.")
+"""How lines are drawn, one after the other, where there are more of them than colours."""
+NAMED = 16
+"""Lines of a panel that its legend has room for."""
 WRITTEN = 25
 """Classes up to which a confusion matrix has its figures written into the cells."""
 
@@ -45,22 +49,27 @@ def curves(panels: Mapping[str, Series], columns: int = 3) -> np.ndarray:
     for position, (title, lines) in enumerate(kept.items()):
         axes = drawn.add_subplot(rows, columns, position + 1)
         for index, array in enumerate(lines.values()):
-            color = LINES[index % len(LINES)]
+            color, style = LINES[index % len(LINES)], STYLES[index // len(LINES) % len(STYLES)]
             steps, values = array[:, 0], array[:, 1]
             if _noisy(values):  # the noise stays visible behind its running mean
                 axes.plot(steps, values, color=color, alpha=0.25, linewidth=0.8)
                 values = _running_mean(values, window=len(values) // 40)
-            axes.plot(
-                steps, values, color=color, linewidth=1.6, marker="o" if len(values) < 30 else "", ms=3, label="line"
-            )
+            marker = "o" if len(values) < 30 else ""
+            axes.plot(steps, values, color=color, linestyle=style, linewidth=1.6, marker=marker, ms=3, label="line")
         axes.set_title(shown(title), **lettering(11))
         axes.set_xlabel("step", fontsize=9)
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         # named afterwards: a label that begins with "_" would be left out, one with "$" taken for a formula
-        for text, name in zip(axes.legend(fontsize=8, frameon=False).get_texts(), lines, strict=True):
-            text.update({**lettering(8), "text": shown(name)})
+        many = len(lines) > len(LINES)  # the legend would lie on them, and beyond the panel
+        beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "handlelength": 3.2} if many else {}
+        if len(lines) > NAMED:
+            beside |= {"title": f"{NAMED} of {len(lines)} lines", "title_fontsize": 8}
+        drawn_lines = axes.get_legend_handles_labels()[0][:NAMED]
+        legend = axes.legend(drawn_lines, ["line"] * len(drawn_lines), fontsize=8, frameon=False, **beside)
+        for text, name in zip(legend.get_texts(), lines, strict=False):
+            text.update({**lettering(8), "text": shown(name, 24 if many else 80)})
     return rendered(drawn)
 
 

@@ -60,6 +60,12 @@ def duration(seconds: float) -> str:
     return f"{minutes // 1440} d {minutes % 1440 // 60} h"
 
 
+def epoch(trainer: pl.Trainer) -> str:
+    """Return which epoch it is, from 1, and of how many, where that is known."""
+    total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
+    return f"epoch {trainer.current_epoch + 1}" + (f"/{total}" if total else "")
+
+
 class Bar(TQDMProgressBar):
     """Lightning's bar of an epoch, with loss, mIoU and what is left of the whole training."""
 
@@ -73,6 +79,12 @@ class Bar(TQDMProgressBar):
         """Begin to measure."""
         super().on_train_start(trainer, pl_module)
         self.clock.start(trainer)
+        self.shown, self.read_at = {}, 0.0  # of the sanity check's few images, the scores mean nothing
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Count epochs from 1, as the plain lines do."""
+        super().on_train_epoch_start(trainer, *_)
+        self.train_progress_bar.set_description(epoch(trainer))
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         """Return what stands at the right of the bar, read once a second: each reading waits for a GPU."""
@@ -131,7 +143,7 @@ class PlainProgress(ProgressBar):
         loss = trainer.callback_metrics["train/loss"]
         left = self.clock.left(trainer)
         self.say(
-            self._epoch(trainer),
+            epoch(trainer),
             f"step {step}",
             f"loss {float(loss):.4f}",
             f"lr {trainer.optimizers[0].param_groups[0]['lr']:.2e}",
@@ -147,13 +159,8 @@ class PlainProgress(ProgressBar):
         shown = [name for name in ("val/loss", "val/miou", "val/pixel_accuracy") if name in scores]
         left = self.clock.left(trainer)
         self.say(
-            self._epoch(trainer),
+            epoch(trainer),
             f"step {trainer.global_step}",
             *(f"{name} {float(scores[name]):.4f}" for name in shown),
             left and f"{left} left",
         )
-
-    @staticmethod
-    def _epoch(trainer: pl.Trainer) -> str:
-        total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
-        return f"epoch {trainer.current_epoch + 1}" + (f"/{total}" if total else "")

@@ -40,6 +40,15 @@ def test_curves_leave_out_what_is_not_finite_and_need_not_have_anything_to_draw(
     assert charts.curves({"loss": {"train": [], "val": [(1, float("nan"))]}}).ndim == 3
 
 
+def test_many_curves_look_different_and_their_legend_leaves_them_room():
+    many = {f"class {index} with a name that is long": [(0, 0.0), (9, index)] for index in range(150)}
+    charts.curves({"IoU": many})  # matplotlib warns where nothing is left
+    low, high = [(0, 0.0), (9, 0.0)], [(0, 1.0), (9, 1.0)]
+    lines = [{str(index): high if index == raised else low for index in range(8)} for raised in (0, 7)]
+    first, eighth = (charts.curves({"IoU": drawn})[:180].astype(int) for drawn in lines)
+    assert (np.abs(first - eighth).sum(axis=2) > 100).sum() > 50, "one colour, but dashes"
+
+
 def test_charts_leave_pyplot_its_backend_and_its_settings_alone():
     code = (
         "import sys; from seg import charts, draw, features\n"

@@ -93,3 +93,13 @@ def test_a_bar_tells_loss_miou_and_what_is_left_once_a_second():
     training.training = False
     bar.read_at -= 1
     assert bar.get_metrics(training, None) == {}
+
+
+def test_a_bar_counts_epochs_from_1_and_forgets_the_scores_of_the_sanity_check(workplace, shapes, capsys, monkeypatch):
+    monkeypatch.setattr("seg.cli.progress", lambda: Bar(leave=True))
+    run("--config", write_config(workplace / "tiny.yaml", shapes))
+    lines = re.split(r"[\r\n]+", "".join(capsys.readouterr()))
+    assert any(line.startswith("epoch 1/2: ") for line in lines)
+    assert any(line.startswith("epoch 2/2: 100%") for line in lines)
+    validated = next(index for index, line in enumerate(lines) if line.startswith("Validation"))
+    assert not any("val mIoU" in line for line in lines[:validated])

@@ -23,7 +23,7 @@ SCORES = {
     "mean_accuracy": "mean accuracy",
     "fw_iou": "frequency-weighted IoU",
     "mean_f1": "mean F1",
-    "boundary_miou": "mean boundary IoU",
+    "mean_boundary_iou": "mean boundary IoU",
 }
 
 
@@ -120,7 +120,7 @@ def notices(
 
 
 def other_data(runs: Sequence[Run], records: Sequence[Record | None], labels: Sequence[str]) -> list[str]:
-    """Return which runs were scored on other images than the first that was scored, or belong to another data set."""
+    """Return which runs were scored on other images than the first that was, on other data, or by other rules."""
     found: list[str] = []
     scored = [(record, label) for record, label in zip(records, labels, strict=True) if record]
     for record, label in scored[1:]:
@@ -130,6 +130,12 @@ def other_data(runs: Sequence[Run], records: Sequence[Record | None], labels: Se
             found.append(
                 f"{label}: the scores are not of the same images as those of {first_label}: {len(record.images)} of "
                 f"{record.split} and {len(first.images)} of {first.split}, {(here & there).total()} of the same name"
+            )
+        counts, did = (bool(one.facts.get("include_background", True)) for one in (record, first))
+        if counts != did:
+            found.append(
+                f"{label}: class 0 {'counts' if counts else 'does not count'} in mIoU, the other means and the images' "
+                f"means, unlike for {first_label} (model.include_background)"
             )
     noted = [
         (run.provenance["dataset.fingerprint"], label)
@@ -152,6 +158,11 @@ def score_rows(runs: Sequence[Run], records: Sequence[Record | None]) -> list[di
         values = [None if record is None else record.scores.get(name) for record in records]
         if any(value is not None for value in values):
             rows.append({"label": label, "cells": compared(values)})
+    others = {name: label for record in records if record for name, label in facts.other_scores(record).items()}
+    for name, label in others.items():
+        if name not in SCORES:  # whether more of it is better is not known
+            values = [None if record is None else record.scores.get(name) for record in records]
+            rows.append({"label": label, "cells": [unjudged(figure(value)) for value in values]})
     best = [max((v for _, v in facts.finite_points(run.series, "val/miou")), default=None) for run in runs]
     if any(value is not None for value in best):
         rows.append({"label": "best val mIoU", "cells": compared(best)})
@@ -161,8 +172,13 @@ def score_rows(runs: Sequence[Run], records: Sequence[Record | None]) -> list[di
         ("steps", [f"{run.journal['step']:,}" if "step" in run.journal else "" for run in runs]),
     ):
         if any(texts):
-            rows.append({"label": label, "cells": [{"text": text, "change": None, "best": False} for text in texts]})
+            rows.append({"label": label, "cells": [unjudged(text) for text in texts]})
     return rows
+
+
+def unjudged(text: str) -> dict[str, Any]:
+    """Return a cell that is neither better nor worse than another."""
+    return {"text": text, "change": None, "best": False}
 
 
 def class_rows(

@@ -29,20 +29,40 @@ def headline(run: Run, record: Record | None) -> list[tuple[str, str, str]]:
         rows.append(("pixel accuracy", figure(scores.get("pixel_accuracy")), "of all scored pixels"))
         rows.append(("mean accuracy", figure(scores.get("mean_accuracy")), "mean over classes"))
         rows.append(("frequency-weighted IoU", figure(scores.get("fw_iou")), ""))
-        known = {"miou", "pixel_accuracy", "mean_accuracy", "fw_iou", "present", "classes"}
-        known |= {"mean_precision", "mean_recall", "mean_f1"}
-        for name, value in scores.items():
-            if name not in known and isinstance(value, int | float):
-                rows.append((name.replace("_", " "), figure(value), ""))
+        rows += [(label, figure(scores.get(name)), "") for name, label in other_scores(record).items()]
     best = max(finite_points(run.series, "val/miou"), key=lambda point: point[1], default=None)
     if best is not None:
         rows.append(("best val mIoU", figure(best[1]), f"at step {best[0]:,.0f}"))
     return rows
 
 
+def other_scores(record: Record) -> dict[str, str]:
+    """Return name -> label of the single figures that metrics beside the confusion matrix have left."""
+    known = {"miou", "pixel_accuracy", "mean_accuracy", "fw_iou", "present", "classes"}
+    known |= {"mean_precision", "mean_recall", "mean_f1"}
+    return {
+        name: name.replace("_", " ").replace("iou", "IoU")
+        for name, value in record.scores.items()
+        if name not in known and isinstance(value, int | float)
+    }
+
+
 def finite_points(series: Series, name: str) -> list[tuple[float, float]]:
     """Return the points of a series that are numbers; steps count from 1 as people count, not from 0 as loggers do."""
     return [(step + 1, value) for step, value in series.get(name, []) if math.isfinite(value)]
+
+
+def not_finite(series: Series) -> list[str]:
+    """Return in words which losses are no numbers at some steps; their curves leave those out."""
+    found = []
+    for name in ("train/loss", "val/loss"):
+        points = series.get(name, [])
+        if steps := [step for step, value in points if not math.isfinite(value)]:
+            found.append(
+                f"{name} is not finite at {len(steps):,} of the {len(points):,} steps that were logged, first at step "
+                f"{min(steps) + 1:,.0f}; its curve leaves them out"
+            )
+    return found
 
 
 def class_rows(record: Record) -> list[dict[str, Any]]:

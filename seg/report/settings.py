@@ -70,6 +70,9 @@ def _one(setting: str, value: Any, default: Any) -> Iterator[tuple[str, Any, Any
     elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
         for index, item in enumerate(value):
             yield from _one(f"{setting}[{index}]", item, MISSING)
+    elif isinstance(value, Mapping) and any(isinstance(item, Mapping) for item in value.values()):
+        for name, item in value.items():
+            yield from _one(f"{setting}.{name}", item, MISSING)
     elif default is MISSING or plain(value) != plain(default):
         yield setting, value, default
 

@@ -1,5 +1,6 @@
 """The page in a real browser: no errors, no requests, and its controls do what they say."""
 
+import json
 import time
 from pathlib import Path
 
@@ -84,6 +85,17 @@ def test_a_page_opens_its_slider_moves_its_filters_filter(tmp_path: Path):
         page.wait_for_selector("#pair-clear:has-text('🚗')")
         check_pair(page, run, 2, 3)
 
+        # what is right is no error, and a lonely line has its name too
+        page.locator("#layers label", has_text="errors").click()
+        page.evaluate("choosePair(2, 2)")
+        assert f"Only the pixels of {HOSTILE[2]} that were found" in page.text_content("#stage-note")
+        shown = int(page.locator(".tile[aria-current=true]").get_attribute("data-index"))
+        truth, said = (run.images[shown].arrays()[name] for name in ("truth", "prediction"))
+        found = errors_painted(page, truth.shape)[(truth == 2) & (said == 2)].mean(axis=0)
+        assert np.abs(found - draw.HIT).sum() < np.abs(found - draw.WRONG).sum()
+        page.locator("#layers label", has_text="truth | prediction").click()
+        assert page.locator("[data-panel='0'] .legendtext").all_text_contents() == ["train/loss"]
+
         # a pair that is typed, and the other readings of the matrix
         page.select_option("#pair-truth", "4")
         page.select_option("#pair-prediction", "5")
@@ -122,12 +134,21 @@ def check_focus(page) -> None:
     assert page.evaluate("document.activeElement.id") == "images-heading"
 
 
+def errors_painted(page, size: tuple[int, int]) -> np.ndarray:
+    """Return what is painted at the right of the large picture, where errors are shown."""
+    page.wait_for_function("document.getElementById('right').getAttribute('aria-label').startsWith('errors of')")
+    # of a copy: Chromium warns of looking at one canvas often
+    script = """canvas => {
+        const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d");
+        copy.drawImage(canvas, 0, 0);
+        return [...copy.getImageData(0, 0, canvas.width, canvas.height).data].filter((_, index) => index % 4 < 3);
+    }"""
+    return np.array(page.locator("#right").evaluate(script)).reshape(*size, 3)
+
+
 def check_errors(page, run: Run, index: int, cls: int) -> None:
     """Compare the errors of a class on the canvas with those of the labels, by the colours of `seg.draw`."""
-    page.wait_for_function("document.getElementById('right').getAttribute('aria-label').startsWith('errors of')")
     truth, said = (run.images[index].arrays()[name] for name in ("truth", "prediction"))
-    script = "c => [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data].filter((_, i) => i % 4 < 3)"
-    painted = np.array(page.locator("#right").evaluate(script)).reshape(*truth.shape, 3)
     scored = truth != 255
     kinds = {
         draw.HIT: scored & (truth == cls) & (said == cls),
@@ -135,7 +156,7 @@ def check_errors(page, run: Run, index: int, cls: int) -> None:
         draw.FALSE_ALARM: scored & (truth != cls) & (said == cls),
         draw.UNSCORED: ~scored,
     }
-    nearest = np.abs(painted[:, :, None] - np.array(list(kinds))).sum(-1).argmin(-1)
+    nearest = np.abs(errors_painted(page, truth.shape)[:, :, None] - np.array(list(kinds))).sum(-1).argmin(-1)
     for number, pixels in enumerate(kinds.values()):
         assert (nearest[pixels] == number).all(), list(kinds)[number]
     assert sum(pixels.any() for pixels in kinds.values()) >= 3
@@ -269,12 +290,15 @@ def test_150_classes_tiny_images_and_grey_ones_are_shown(tmp_path: Path, width: 
     grey = np.arange(40 * 700, dtype=np.uint16).reshape(40, 700, 1) * 2
     odd.append(("grey </script> 16 bit", grey, np.zeros((40, 700), np.uint8), np.ones((40, 700), np.uint8)))
     run = write_run(tmp_path / "run", names, odd, len(odd))
+    (run.folder / "config.yaml").write_text(f"trainer: {{max_epochs: 3}}\ndata: {json.dumps(names)}\n")
     with opened(write(run).path, viewport={"width": width, "height": 800}, color_scheme="dark") as page:
         assert page.locator(".tile").count() == 5
         for index in range(5):
             page.locator(".tile").nth(index).click()
             page.wait_for_timeout(100)
             assert page.locator("#stage").is_visible()
+        name = page.locator("#settings th", has_text="trainer.max_epochs").bounding_box()
+        assert width == 360 or name["height"] < 40, "a long value leaves names their room"
         for place in ("#curves", "#confusion", "#settings"):
             page.locator(place).scroll_into_view_if_needed()
             page.wait_for_timeout(300)
@@ -296,6 +320,14 @@ def test_runs_compared_open_with_their_pictures(tmp_path: Path):
         page.wait_for_selector("canvas[data-layer=prediction][width='64']")
         assert page.locator(".row").count() == 5
         page.locator(".sortable thead button").nth(1).click()
+
+
+def test_many_runs_leave_words_whole_on_a_phone(tmp_path: Path):
+    folders = [write_run(tmp_path / name / "version_0", ["a", "b"], samples(2, 2), 2).folder for name in "abcdef"]
+    compare(folders, tmp_path / "compare.html")
+    with opened(tmp_path / "compare.html", viewport={"width": 390, "height": 800}) as page:
+        assert page.locator("th", has_text="frequency-weighted IoU").bounding_box()["height"] < 70
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 @pytest.mark.slow

@@ -1,9 +1,11 @@
+import json
 from pathlib import Path
 
 import pytest
 
+from seg.report import facts
 from seg.report.command import compare
-from seg.report.compare import curve_panels
+from seg.report.compare import curve_panels, score_rows
 from seg.report.run import Run
 from tests.report.folders import samples, write_run
 
@@ -82,3 +84,32 @@ def test_a_run_keeps_its_colour_where_another_lacks_a_curve(tmp_path):
     colors = [{line["name"]: line["color"] for line in panel["lines"]} for panel in panels]
     assert colors[0] == {name: colors[1][name] for name in ("two", "three")}
     assert len(set(colors[1].values())) == 3
+
+
+def test_scores_of_metrics_beside_the_confusion_matrix_are_shown_and_compared(tmp_path):
+    runs = [write_run(tmp_path / name / "version_0", ["a", "b"], samples(4, 2), 4) for name in ("one", "two", "three")]
+    for number, run in enumerate(runs[:2]):
+        path = run.folder / "records/test.json"
+        content = json.loads(path.read_text())
+        content["scores"] |= {"mean_boundary_iou": 0.25 + number / 8, "calibration_error": 0.125 + number / 2}
+        path.write_text(json.dumps(content))
+    runs = [Run(run.folder) for run in runs]
+    shown = {label: value for label, value, _ in facts.headline(runs[1], runs[1].record())}
+    assert (shown["mean boundary IoU"], shown["calibration error"]) == ("0.375", "0.625")
+    rows = {row["label"]: row["cells"] for row in score_rows(runs, [run.record() for run in runs])}
+    assert [cell["text"] for cell in rows["mean boundary IoU"]] == ["0.250", "0.375", "n/a"]
+    assert [cell["best"] for cell in rows["mean boundary IoU"]] == [False, True, False]
+    assert [cell["text"] for cell in rows["calibration error"]] == ["0.125", "0.625", "n/a"]
+    assert not any(cell["best"] or cell["change"] for cell in rows["calibration error"]), "less of it is better"
+
+
+def test_runs_of_which_one_leaves_the_background_out_are_said_to_be_scored_by_another_rule(tmp_path):
+    folders = [write_run(tmp_path / name / "version_0", ["a", "b"], samples(4, 2), 4).folder for name in ("one", "two")]
+    path = folders[1] / "records/test.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"include_background": False}))
+    for order, said in (
+        (folders, "two/version_0: class 0 does not"),
+        (folders[::-1], "one/version_0: class 0 counts in"),
+    ):
+        compare(order, tmp_path / "out.html")
+        assert (tmp_path / "out.html").read_text().count(said) == 1

@@ -192,3 +192,13 @@ def test_a_thinned_curve_keeps_its_peaks():
     assert len(thin) <= facts.POINTS
     assert points[54_321] in thin
     assert points[77_777] in thin
+
+
+def test_a_loss_that_is_no_number_is_told(tmp_path):
+    run = write_run(tmp_path / "run", ["a", "b"], samples(2, 2), 2)
+    assert "not finite" not in write(run).path.read_text()
+    rows = "step,epoch,train/loss,val/loss\n0,0,1,\n1,0,inf,nan\n2,0,,nan\n3,0,0.5,0.7\n"
+    (run.folder / "metrics.csv").write_text(rows)
+    html = write(Run(run.folder)).path.read_text()
+    assert "train/loss is not finite at 1 of the 3 steps that were logged, first at step 2;" in html
+    assert "val/loss is not finite at 2 of the 3 steps that were logged, first at step 2;" in html

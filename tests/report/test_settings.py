@@ -37,3 +37,14 @@ def test_a_library_that_does_not_load_leaves_its_settings_without_defaults(monke
     monkeypatch.setattr("seg.report.settings.importlib.import_module", broken)
     assert imported("timm.models.Net") is None
     assert imported("Net") is None
+
+
+def test_of_losses_by_name_each_tells_what_of_it_was_chosen():
+    dice = {"class_path": "seg.losses.Dice", "init_args": {"absent": "skip", "smooth": 0.5}}
+    loss = {"class_path": "seg.losses.Sum", "init_args": {"terms": {"dice": dice}, "weights": {"dice": 2.0}}}
+    assert [row[:2] for row in differences({"model": {"loss": loss}})] == [
+        ("model.loss", "seg.losses.Sum"),
+        ("model.loss.terms.dice", "seg.losses.Dice"),
+        ("model.loss.terms.dice.smooth", 0.5),
+        ("model.loss.weights", {"dice": 2.0}),
+    ]

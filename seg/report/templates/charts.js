@@ -78,7 +78,7 @@ function drawPanel(place) {
   const range = low === high ? { range: low ? [Math.min(0, 2 * low), Math.max(0, 2 * low)] : [-1, 1] } : {};  // else ±1 around a rate of 0.001
   Plotly.react(place, traces(panel.lines, many), layout({
     xaxis: axis({ title: { text: "step", font: { size: 11 }, standoff: 4 } }), yaxis: axis(range), hovermode: many ? "closest" : "x unified",
-    showlegend: panel.lines.length > 1 && !(many && place.clientWidth < 420),
+    showlegend: !(many && place.clientWidth < 420),
     legend: many ? { font: { size: 11 } } : { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11 } } }), CONFIG);
   if (place.tabIndex < 0) {
     zoomByKeys(place);

@@ -93,7 +93,7 @@ function byError(found, chosen) {
   return index => {
     const truth = found.truth.labels[index], said = found.prediction.labels[index];
     if (truth === IGNORE) return [...unscored, 200];
-    if (pair) return truth === pair[0] && said === pair[1] ? [...wrong, 230] : null;
+    if (pair) return truth === pair[0] && said === pair[1] ? [...(truth === said ? hit : wrong), 230] : null;
     if (cls != null) {
       if (truth === cls && said === cls) return [...hit, 200];
       return truth === cls ? [...miss, 225] : said === cls ? [...falseAlarm, 225] : null;

@@ -74,7 +74,7 @@ class Viewer {
   explain(found) {
     const { cls, pair } = this.chosen, errors = this.layers.includes("errors");
     if (this.layers.includes("confidence")) return found.confidence ? "Confidence: white is certain, black a guess." : "No confidence was recorded for this image.";
-    if (pair) return `Only the pixels of ${data.names[pair[0]]} that were taken for ${data.names[pair[1]]} are coloured.`;
+    if (pair) return `Only the pixels of ${data.names[pair[0]]} that were ${pair[0] === pair[1] ? "found" : `taken for ${data.names[pair[1]]}`} are coloured.`;
     if (cls != null) return errors ? `${data.names[cls]}: blue is found, magenta is missed, amber is no ${data.names[cls]}.` : `Only ${data.names[cls]} is coloured.`;
     return errors ? "Red is wrong, blue grey is not scored." : "";
   }
