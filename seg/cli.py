@@ -262,12 +262,14 @@ class SegCLI(LightningCLI):
         """Keep what StochasticWeightAveraging has put into the network after the last checkpoint, as `swa.ckpt`."""
         callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
         averaging = [callback for callback in callbacks if isinstance(callback, StochasticWeightAveraging)]
-        done = [
-            callback for callback in averaging if callback.swa_start <= callback.swa_end < self.trainer.current_epoch
-        ]
-        if not done or (average := done[0]._average_model) is None:
+        for average in averaging:
+            begun = average._latest_update_epoch >= 0  # in this fit, or in those that it goes on with
+            if begun and average.swa_end < self.trainer.current_epoch and average._average_model is not None:
+                # a fit with nothing left to train has not done this
+                average.transfer_weights(average._average_model, self.model)
+                break
+        else:
             return None
-        done[0].transfer_weights(average, self.model)  # not done by a fit that goes on with nothing left to train
         assert self.run is not None
         path = self.run / "checkpoints" / "swa.ckpt"
         self.trainer.save_checkpoint(path)
