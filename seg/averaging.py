@@ -52,10 +52,22 @@ class EMA(WeightAveraging):
         get_ema_multi_avg_fn(decay)(averaged, current, number)  # type: ignore[no-untyped-call]
 
     def setup(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
-        """Copy the task, its class weights included."""
+        """Copy the task, its class weights included.
+
+        Raises:
+            ValueError: weights of half precision, which an average cannot follow in small steps.
+
+        """
+        if stage == "fit" and trainer.precision in ("16-true", "bf16-true"):
+            raise ValueError(
+                f"EMA: an average moves by less than the digits that weights have with trainer.precision: "
+                f"{trainer.precision}; set {str(trainer.precision).replace('true', 'mixed')}"
+            )
         if stage == "fit" and hasattr(pl_module, "balance_loss"):
             pl_module.balance_loss()  # counted later, they would be a buffer that the copy lacks
         super().setup(trainer, pl_module, stage)
+        if self._average_model is not None and trainer.precision == "64-true":
+            self._average_model.double()  # as the weights will be, whose type Lightning changes later
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Bring the average to the device of the weights: it was made before they were moved."""

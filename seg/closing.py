@@ -32,10 +32,14 @@ def averaged(trainer: pl.Trainer, folder: Path) -> Path | None:
     """Keep what StochasticWeightAveraging has averaged after the last checkpoint, if anything, as `swa.ckpt`."""
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     averaging = [callback for callback in callbacks if isinstance(callback, StochasticWeightAveraging)]
-    done = [callback for callback in averaging if callback.swa_start <= callback.swa_end < trainer.current_epoch]
-    if not done or (average := done[0]._average_model) is None:
+    for average in averaging:
+        begun = average._latest_update_epoch >= 0  # in this fit, or in those that it goes on with
+        if begun and average.swa_end < trainer.current_epoch and average._average_model is not None:
+            # a fit with nothing left to train has not done this
+            average.transfer_weights(average._average_model, trainer.lightning_module)
+            break
+    else:
         return None
-    done[0].transfer_weights(average, trainer.lightning_module)  # not done by a fit with nothing left to train
     path = folder / "swa.ckpt"
     trainer.save_checkpoint(path)
     for callback in callbacks:

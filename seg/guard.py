@@ -13,6 +13,7 @@ from seg.checkpoints import reason
 from seg.files import replacing
 from seg.loggers import run_folder
 from seg.spikes import Spikes
+from seg.stopping import strongest
 
 FORMAT = 1
 """Version of what a failure's file holds."""
@@ -127,7 +128,7 @@ class Guard(Callback):
         self.in_a_row += 1
         if scaler is not None and not other_wrong and self.in_a_row < self.patience:
             return  # an overflow of the scaled gradient, which the scaler leaves out and adapts to
-        self.fail(trainer, pl_module, value, float(norm))
+        self.fail(trainer, pl_module, value, float(norm), bool(wrong))
         if scaler is None or not gradient_wrong:  # a scaler finds the same, and must see it to lower its scale
             optimizer.zero_grad(set_to_none=True)
 
@@ -141,8 +142,17 @@ class Guard(Callback):
 
     # -- a step that fails ---------------------------------------------------------------------------------------------
 
-    def fail(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: float, norm: float) -> None:
+    def fail(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: float, norm: float, own: bool = True
+    ) -> None:
         """Give back what the step's forward passes changed, keep its batches, say so; end the run where asked to.
+
+        Args:
+            trainer: of the run.
+            pl_module: the task.
+            loss: of the step.
+            norm: of its gradient.
+            own: whether it is this process's batches that are not finite: the file that is named is one of those.
 
         Raises:
             ValueError: the run ends here; names the step, the file and the cures.
@@ -152,6 +162,8 @@ class Guard(Callback):
         restore(self.watched, self.buffers)
         self.skipped.append(step)
         path = self.write(trainer, pl_module, step)
+        if path and trainer.world_size > 1:
+            path = path.with_name(f"step_{step}_rank_{strongest(trainer, trainer.global_rank if own else 0)}.pt")
         found = f"step {step}: the loss is {loss:.4g}, the norm of the gradient {norm:.4g}"
         where = f"; where it begins is told by: seg replay {path}" if path else ""
         if self.action == "skip" and self.in_a_row < self.patience:

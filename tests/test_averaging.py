@@ -85,6 +85,20 @@ def test_an_averaged_run_tests_what_it_saves_and_resumes_to_the_bit(workplace, s
     assert all(torch.equal(current[0][name], current[1][name]) for name in weights(whole / "last.ckpt"))
 
 
+@pytest.mark.parametrize("precision", ["64-true", "bf16-true"])
+def test_weights_of_other_types_are_averaged_or_refused(workplace, shapes, capsys, precision):
+    config = write_config(workplace / "tiny.yaml", shapes, max_epochs=1)
+    settings = ["--config", config, "--trainer.callbacks", AVERAGE, "--trainer.precision", precision]
+    if precision == "64-true":
+        run(*settings)
+        held = weights(workplace / "runs/tiny/version_0/checkpoints/best.ckpt")
+        assert held["net.classifier.weight"].dtype == torch.float64
+        return
+    with pytest.raises(SystemExit):
+        run(*settings)
+    assert "set bf16-mixed" in capsys.readouterr().err
+
+
 def test_weights_that_are_counted_for_the_loss_are_there_before_the_copy(workplace, shapes, capsys):
     loss = {"class_path": "seg.losses.CrossEntropy", "init_args": {"class_weights": "auto"}}
     config = write_config(workplace / "tiny.yaml", shapes, model={"loss": loss}, max_epochs=1)

@@ -117,6 +117,7 @@ def test_two_processes_leave_out_the_same_step_where_one_has_a_bad_batch(workpla
     done = process("--config", config, "--trainer.callbacks", f"[{bad}]", PYTHONPATH=str(REPOSITORY))
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("the step is left out") == 1
+    assert "seg replay runs/tiny/version_0/failures/step_2_rank_1.pt" in done.stdout  # the other one is innocent
     folder = Path("runs/tiny/version_0")
     assert all(value.isfinite().all() for value in weights(folder / "checkpoints/last.ckpt").values())
     kept = sorted(path.name for path in (folder / "failures").iterdir())
