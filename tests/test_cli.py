@@ -151,6 +151,14 @@ def test_a_command_that_chooses_no_experiment_or_a_folder_as_one_is_told_what_to
     assert cure in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("option", "value"), [("--data.classes", "leaf"), ("--data.crop", "64")])
+def test_a_value_where_a_list_belongs_is_answered_with_a_list(workplace, shapes, capsys, option, value):
+    with pytest.raises(SystemExit) as refused:
+        run("--config", write_config(workplace / "tiny.yaml", shapes), option, value)
+    assert refused.value.code == 2
+    assert f"[{value},…]" in capsys.readouterr().err
+
+
 def test_scoring_without_a_checkpoint_asks_for_one(workplace, capsys):
     with pytest.raises(SystemExit) as refused:
         run("test")
