@@ -12,6 +12,8 @@ from typing import Any, NoReturn
 from jsonargparse import Namespace
 from pytorch_lightning.cli import LightningArgumentParser
 
+from seg.entry import absent
+
 SUBCOMMANDS = ("fit", "validate", "test")
 CHECKOUT = Path(__file__).resolve().parent.parent
 """Where `configs/` lies when seg is installed from a checkout."""
@@ -26,21 +28,27 @@ class Parser(LightningArgumentParser):
         lines = [f"error: {message}"]
         if suggestion := nearest(message, parser):
             lines.append(f"did you mean {suggestion}?")
-        elif cure := unchosen(message):
-            lines.append(cure)
+        elif advice := cure(message):
+            lines.append(advice)
         lines.append("all settings: python train.py --help")
         sys.stderr.write("\n".join(lines) + "\n")
         self.exit(2)
         raise AssertionError("exit does not return")
 
 
-def unchosen(message: str) -> str:
-    """Return what to give where a message is about a network or data set that nothing has chosen."""
-    if "arguments are required" in message or re.match(r"Option '\w+' is not accepted", message):
+def cure(message: str) -> str:
+    """Return what to give instead of what the parser refuses, where its message does not tell."""
+    if "required: test." in message or "required: validate." in message:
+        return "give --ckpt_path RUN/checkpoints/best.ckpt, whose run tells network and data, or a --config"
+    if "arguments are required" in message:
         return "was --config forgotten? Such as --config shapes_unet, or another file of configs/"
-    given = re.search(r"Given value: (.+)", message) if message.startswith('Parser key "data":') else None
-    if given and Path(given.group(1)).exists():
+    if re.match(r"Option '\w+' is not accepted", message):
+        return "no class that has it is chosen there; a --config chooses, such as --config shapes_unet"
+    given = re.search(r"(?:Given|Got) value: (.+)", message)
+    if given and message.startswith('Parser key "data":') and Path(given.group(1)).exists():
         return f"the folder of a data set is --data.root {given.group(1)}, beside a --config"
+    if given and re.search(r"Expected a <class '(list|tuple)'>", message) and not given.group(1).startswith("["):
+        return f"lists are written in brackets, without blanks: [{given.group(1)},…]"
     return ""
 
 
@@ -84,7 +92,7 @@ def expand(argv: list[str], default: str) -> list[str]:
     Evaluating a run's checkpoint without --config takes the config of that run.
 
     Raises:
-        FileNotFoundError: no such config; the ones that exist are listed.
+        FileNotFoundError: no such config; the ones that exist are listed. Or no such checkpoint, and no config.
 
     """
     if default and (not argv or argv[0] not in (*SUBCOMMANDS, "--help", "-h")):
@@ -98,6 +106,8 @@ def expand(argv: list[str], default: str) -> list[str]:
         argv[position] = f"{flag}={path}" if flag else path
     if argv and argv[0] in SUBCOMMANDS and not list(configs_in(argv)):
         given = next(iter(_values(argv, ("--ckpt_path",))), (0, ""))[1]
+        if given not in ("", "last", "best") and not Path(given).is_file():
+            raise absent(Path(given))
         saved = Path(given).resolve().parent.parent / "config.yaml" if given else None
         if saved and saved.is_file():
             argv[1:1] = ["--config", str(saved)]

@@ -63,6 +63,15 @@ def check_classes(checkpoint: dict[str, Any], names: list[str]) -> None:
     say(f"classes have other names than in the checkpoint: {', '.join(renamed)}")
 
 
+def absent(path: Path) -> FileNotFoundError:
+    """Return the error of a checkpoint that is not there; of a folder of runs it names the newest that it holds."""
+    patterns = ("best.ckpt", "checkpoints/best.ckpt", "*/checkpoints/best.ckpt")
+    found = [file for pattern in patterns for file in path.glob(pattern)] if path.is_dir() else []
+    newest = max(found, key=lambda file: file.stat().st_mtime, default=None)
+    cure = f"; it is a folder, in which there is {newest}" if newest else ""
+    return FileNotFoundError(f"{path}: there is no such checkpoint{cure}")
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Return what a checkpoint of this project holds; no code in it is run.
 
@@ -72,7 +81,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such checkpoint")
+        raise absent(path)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # readers of pickles and archives fail in every way on bytes that are neither

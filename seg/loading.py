@@ -85,11 +85,11 @@ def load_task(checkpoint: Path, device: str | torch.device = "auto") -> "Segment
         ValueError: the file is not a checkpoint of `seg`, or of a network whose class is not to be had here.
 
     """
-    from seg.entry import read_checkpoint
+    from seg.entry import absent, read_checkpoint
     from seg.task import SegmentationTask
 
     if not checkpoint.is_file():
-        raise FileNotFoundError(f"{checkpoint}: there is no such checkpoint")
+        raise absent(checkpoint)
     place = found_device(device)
     try:
         task: SegmentationTask = SegmentationTask.load_from_checkpoint(

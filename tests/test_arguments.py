@@ -59,6 +59,21 @@ def test_a_command_that_chooses_no_experiment_or_a_folder_as_one_is_told_what_to
     assert cure in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("option", "value"), [("--data.classes", "leaf"), ("--data.crop", "64")])
+def test_a_value_where_a_list_belongs_is_answered_with_a_list(workplace, shapes, capsys, option, value):
+    with pytest.raises(SystemExit) as refused:
+        run("--config", write_config(workplace / "tiny.yaml", shapes), option, value)
+    assert refused.value.code == 2
+    assert f"[{value},…]" in capsys.readouterr().err
+
+
+def test_scoring_without_a_checkpoint_asks_for_one(workplace, capsys):
+    with pytest.raises(SystemExit) as refused:
+        run("test")
+    assert refused.value.code == 2
+    assert "give --ckpt_path RUN/checkpoints/best.ckpt" in capsys.readouterr().err
+
+
 def test_an_unknown_config_lists_those_that_exist(workplace, capsys):
     with pytest.raises(SystemExit) as refused:
         run("--config", "shapes_unit")

@@ -47,6 +47,20 @@ def test_whatever_a_file_holds_that_is_no_checkpoint_is_told_by_its_name(tmp_pat
             start_from(UNet(3, width=4, depth=2), str(path), 3)
 
 
+@pytest.mark.parametrize("given", ["runs/x", "runs/x/version_0", "runs/x/version_0/checkpoints"])
+def test_a_run_given_for_its_checkpoint_is_answered_with_that(workplace, capsys, given):
+    checkpoint = Path("runs/x/version_0/checkpoints/best.ckpt")
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
+    with pytest.raises(FileNotFoundError, match=f"there is {checkpoint}"):
+        seg.load(given)
+    for words in (["test", "--ckpt_path", given], ["validate", f"--ckpt_path={given}"]):
+        with pytest.raises(SystemExit) as refused:
+            run(*words)
+        assert refused.value.code == 2
+        assert f"there is {checkpoint}" in capsys.readouterr().err
+
+
 def test_a_network_whose_class_is_not_to_be_had_is_named_with_the_cure(workplace, checkpoint, capsys):
     held = torch.load(checkpoint, weights_only=True)
     held["hyper_parameters"]["net"] = {"class_path": "mynets.Net", "init_args": {}}

@@ -1,12 +1,17 @@
 """Which labelme files train and which validate: by folder, by lists, or by a seeded draw."""
 
 import hashlib
+import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from seg.files import read_lines
 
+logger = logging.getLogger(__name__)
+
 SPLITS = ("train", "val", "test")
+_LIKE_A_SPLIT = re.compile(r"(train|val|test|training|valid|validation|testing)$", re.IGNORECASE)
 
 
 def own_split(files: Sequence[Path], root: Path) -> dict[str, list[Path]] | None:
@@ -24,9 +29,18 @@ def own_split(files: Sequence[Path], root: Path) -> dict[str, list[Path]] | None
 
     """
     if not has_own_split(root):
+        if meant := sorted(path.name for path in root.iterdir() if path.is_dir() and _LIKE_A_SPLIT.match(path.name)):
+            logger.warning(
+                "%s: the folders %s are no split, and their files are divided anew; name them train and val (and test)",
+                root,
+                ", ".join(meant),
+            )
         return None
     if (root / "train").is_dir() and (root / "val").is_dir():
-        return {split: [path for path in files if path.is_relative_to(root / split)] for split in SPLITS}
+        splits = {split: [path for path in files if path.is_relative_to(root / split)] for split in SPLITS}
+        if outside := len(files) - sum(map(len, splits.values())):
+            logger.warning("%s: %d annotations outside of train, val and test are left out", root, outside)
+        return splits
     return {split: _listed(root / f"{split}.txt", files, root) for split in SPLITS}
 
 

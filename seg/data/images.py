@@ -116,7 +116,7 @@ def read_mask(path: str | Path) -> np.ndarray:
     if image.mode not in ("P", "L", "1") or samples(image) > 1:
         raise ValueError(
             f"mask {path} is a colour picture (mode {image.mode}); an indexed mask is expected, one label a pixel. "
-            "Convert its colours to indices by the data set's palette first (seg/convert/palette.py writes such files)"
+            "Convert the folder first: seg convert colors FOLDER --palette FILE --out DST"
         )
 
     def labels() -> np.ndarray:

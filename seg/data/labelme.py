@@ -60,7 +60,7 @@ class Labelme(SegmentationData):
             Without it and without `classes` every label in the data is a class, in alphabetical order; labels.found.txt
             in the root keeps that list, and new labels are appended to it.
         classes: class names instead of `labels`; the background is added as class 0 where it is not named first.
-        colors: one [red, green, blue] of 0..255 a class; Pascal VOC's colours where not given.
+        colors: one [red, green, blue] of 0..255 a class; see `SegmentationData`.
         aliases: label -> the label that it stands for, such as {rat1: rat, rat2: rat, blurred: __ignore__}.
         line_width: of line and linestrip shapes, in pixels; labelme's own 10.
         point_radius: of point shapes, in pixels; labelme's own 5.

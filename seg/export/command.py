@@ -213,8 +213,8 @@ def data_of(checkpoint: Path, card: "Card", root: Path | None, required: bool) -
     except (FileNotFoundError, ValueError) as error:
         if required or root is not None:
             raise type(error)(
-                f"{error}\nmIoU and calibration need the run's data: give its place with --root, or do without it by "
-                "--ungated and --calibrate FOLDER"
+                f"{error}\nmIoU and calibration need the run's data: where it has moved, give its place with --root, "
+                "or do without it by --ungated and --calibrate FOLDER"
             ) from error
         print(f"compared on generated images, for the run's own cannot be read: {str(error).splitlines()[0]}")
         return None

@@ -40,7 +40,8 @@ def run_data(checkpoint: Path, card: Card, root: Path | None = None) -> Segmenta
     config = checkpoint.resolve().parent.parent / "config.yaml"
     if not config.is_file():
         raise FileNotFoundError(
-            f"{checkpoint} does not lie in a run folder: there is no {config}, which names the data"
+            f"{checkpoint} does not lie in a run folder: there is no {config}, which names the data; give the file "
+            "that lies in the run's `checkpoints`"
         )
     moved = [] if root is None else ["--data.init_args.root", str(root)]
     try:

@@ -96,6 +96,20 @@ def test_a_fifth_validates_the_same_every_time_unless_asked_otherwise(root):
         validation(val_fraction=1.5)
 
 
+def test_folders_that_are_nearly_a_split_and_files_beside_one_are_told(root, caplog):
+    (root / "a").rename(root / "train")
+    (root / "b").rename(root / "Valid")
+    data = Labelme(str(root), **SMALL)
+    data.setup("fit")
+    assert "the folders Valid, train are no split" in caplog.text
+    (root / "Valid").rename(root / "val")
+    write_pair(root / "beside.json", SHAPES[:1])
+    data = Labelme(str(root), **SMALL)
+    data.setup("fit")
+    assert "1 annotations outside of train, val and test are left out" in caplog.text
+    assert sum(len(data.datasets[split]) for split in ("train", "val")) == 10
+
+
 def test_folders_train_val_and_test_are_the_splits(root):
     for split, number in (("train", 3), ("val", 2), ("test", 1)):
         for index in range(number):
