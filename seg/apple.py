@@ -15,6 +15,8 @@
 The tests compute everything in the way chosen here on a CPU, and refuse the operations of this table.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -44,23 +46,30 @@ def laid_out(images: Tensor, channels_last: bool) -> Tensor:
 
 
 class AdaptiveAveragePool(nn.AdaptiveAvgPool2d):
-    """Average the windows of a grid of a given size; the same as torch's layer, on all devices."""
+    """Average the windows of a grid of a given size; the same as torch's layer, on all devices.
+
+    And in ONNX files: there torch's layer knows the windows of one size of maps alone, that of the trace.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """Return maps (B, C, *output_size) of maps (B, C, H, W)."""
         given = self.output_size
         rows, columns = given if isinstance(given, tuple | list) else (given, given)
         size = (rows or x.shape[-2], columns or x.shape[-1])
-        if not careful(x.device) or all(side % wanted == 0 for side, wanted in zip(x.shape[-2:], size, strict=True)):
+        exporting = torch.compiler.is_exporting() and size != (1, 1)
+        if not exporting and not (careful(x.device) and _overlap(x.shape[-2:], size)):
             return F.adaptive_avg_pool2d(x, size)
         down, across = (_windows(side, wanted).to(x) for side, wanted in zip(x.shape[-2:], size, strict=True))
         return down @ x @ across.T
 
 
+def _overlap(sides: Sequence[int], wanted: Sequence[int]) -> bool:
+    """Tell whether windows share values: where the sides do not divide."""
+    return any(side % number for side, number in zip(sides, wanted, strict=True))
+
+
 def _windows(side: int, wanted: int) -> Tensor:
     """Return what each of the wanted values takes of each of a side's: (wanted, side), rows of sum 1."""
-    shares = torch.zeros(wanted, side)
-    for index in range(wanted):
-        first, beyond = index * side // wanted, -(-(index + 1) * side // wanted)
-        shares[index, first:beyond] = 1 / (beyond - first)
-    return shares
+    place, index = torch.arange(side), torch.arange(wanted)[:, None]
+    first, beyond = index * side // wanted, ((index + 1) * side + wanted - 1) // wanted
+    return ((place >= first) & (place < beyond)) / (beyond - first)

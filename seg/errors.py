@@ -65,7 +65,7 @@ def stoppable() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         sys.stdout.flush()
-        print("stopped: what was finished stays, and no half-written file", file=sys.stderr)
+        print("stopped: files that were finished stay, half-written ones are gone", file=sys.stderr)
         sys.exit(130)
     finally:
         if before is not None:

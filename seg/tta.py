@@ -1,9 +1,9 @@
 """Test-time augmentation: what a network says of an image's mirror images and other sizes, averaged.
 
 Averaged are probabilities, each brought back to where its pixels came from. The image is flipped and resized as it is,
-before anything is padded: padding that is flipped along would move the picture. A tile is an image of its own here: a
-network with strides, which see other pixels together in the mirror image of a whole whose sides they do not divide,
-gives other probabilities by tiles.
+before anything is padded: padding that is flipped along would move the picture. A tile is such an image, too:
+where a network's strides do not divide the sides of the whole, they join other pixels in its mirror image than in those
+of its tiles, and the probabilities differ a little.
 """
 
 from collections.abc import Callable, Sequence

@@ -22,6 +22,7 @@ _TURNS = {
 """EXIF orientation -> what brings the stored image upright, of those that swap height and width."""
 
 _SHOWN = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif")
+"""Suffixes of images that labelme shows as they are; of all others a picture of 8 bits may be embedded."""
 
 
 class Tree:
@@ -119,9 +120,9 @@ def find_image(annotation: Annotation, tree: Tree) -> tuple[Path | None, Frame |
                 notes.insert(0, f"imagePath {said!r} is not there; {image.name} has the name of the JSON file")
             return image, frame, notes
         if annotation.image_data is not None:
-            # of what labelme cannot show, a picture of 8 bits is embedded
-            lesser = said is not None and not plain(said).lower().endswith(_SHOWN)
-            return None, None, [f"the embedded image is used, for {said!r} is not below {tree.root}"] * lesser
+            if said is None or plain(said).lower().endswith(_SHOWN):
+                return None, None, []
+            return None, None, [f"the embedded image is used, for {said!r} is not below {tree.root}"]
         if len(places := tree.elsewhere(annotation)) == 1:
             return places[0], *frame_of(annotation, places[0], forgive=False)
     except ValueError as error:

@@ -16,9 +16,10 @@ def main(argv: list[str] | None = None) -> None:
 
     options = parser().parse_args(argv)
     quiet()
-    for stream in (sys.stdin, sys.stdout):  # names of files are bytes, and need not be UTF-8
+    # names of files are bytes, and need not be UTF-8
+    for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "backslashreplace")):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="surrogateescape")
+            stream.reconfigure(errors=errors)
     with stoppable():
         told(lambda: sys.exit(1) if predict_files(**vars(options)) else None)
 

@@ -54,9 +54,16 @@ def read_table(path: Path, kind: str) -> dict[str, list[Row]]:
         with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
             for row in csv.DictReader(file):
                 found.setdefault(row["image"], []).append(row)
-                if kind == "ranking":
-                    float(row["mean_confidence"])
-    except (OSError, ValueError, TypeError, KeyError, csv.Error):  # a spreadsheet may have saved it in its own way
+                second = row[TABLES[kind].columns[1]]
+                float(second) if kind == "ranking" else second.encode()
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        csv.Error,
+    ):  # a spreadsheet may have saved it in its own way
         return {}
     return found
 

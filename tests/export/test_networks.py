@@ -2,12 +2,15 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
+from seg.apple import AdaptiveAveragePool
 from seg.export.parity import compare, holds
 from seg.export.quantise import quantise
 from seg.export.runtime import ExportedNetwork
 from seg.export.samples import at_three_sizes, drawn_images
+from seg.models import SMP
 from tests.export.networks_as_files import card, task_of, written
 from tests.models.networks import NETWORKS, without_chance
 
@@ -45,6 +48,25 @@ def test_every_network_gives_the_same_labels_at_three_sizes(name, suffix, tmp_pa
         assert all(line.agreement > 0.999 for line in found), found
     else:
         assert holds(found), found
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
+def test_a_pyramid_pooling_finds_its_windows_at_every_size(suffix, tmp_path):
+    net, described = AdaptiveAveragePool((3, 6)), card()
+    file = ExportedNetwork(written(net, tmp_path / f"model{suffix}", described), "cpu")
+    for images in shown(drawn_images(described, 4)):
+        expected = F.adaptive_avg_pool2d(task_of(nn.Identity(), described)(images), (3, 6))
+        torch.testing.assert_close(file.output(images), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", ["PSPNet", "UPerNet", "PAN", "FPN", "Linknet"])
+def test_other_networks_of_the_library_give_the_same_labels_at_three_sizes(arch, tmp_path):
+    torch.manual_seed(0)
+    net, described = SMP(3, arch, "resnet18").eval(), card()
+    path = written(net, tmp_path / "model.onnx", described)
+    found = compare(task_of(net, described), ExportedNetwork(path, "cpu"), shown(drawn_images(described, 4)))
+    assert holds(found), found
 
 
 @pytest.mark.slow

@@ -77,8 +77,10 @@ def test_images_that_fail_make_room_and_an_interruption_does_not_hang(workplace,
         raise KeyboardInterrupt
 
     monkeypatch.setattr("seg.predict.one.predicted", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(SystemExit) as ended:
         main([str(checkpoint), "photos", "--out", "again", "--device", "cpu"])
+    assert ended.value.code == 130
+    assert "stopped: files that were finished stay" in capsys.readouterr().err
 
 
 def test_probabilities_of_images_of_which_no_file_is_written_go_to_a_file_too(workplace, checkpoint, monkeypatch):
