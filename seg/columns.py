@@ -1,4 +1,4 @@
-"""Names in columns of a terminal, where a letter of Chinese, Japanese or Korean takes two places, and so does an emoji."""
+"""Names in columns of a terminal: letters of Chinese, Japanese or Korean take two places there, and so do emoji."""
 
 import unicodedata
 
