@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from seg.columns import padded, places
 from seg.labels import largest_class
 
 _LABELS = 256  # values a uint8 label can take
@@ -222,10 +223,10 @@ def table(result: Mapping[str, Tensor], names: Sequence[str]) -> str:
         rows.append([name, *map(figure, figures)])
     means = {name: "miou" if name == "iou" else f"mean_{name}" for name in columns}
     rows.append(["mean", *(figure(float(result[mean])) for mean in means.values())])
-    widths = [max(len(row[0]) for row in rows), *(max(6, len(heading)) for heading in columns.values())]
+    widths = [max(places(row[0]) for row in rows), *(max(6, len(heading)) for heading in columns.values())]
     lines = [
         "  ".join(
-            [f"{row[0]:<{widths[0]}}", *(f"{text:>{width}}" for text, width in zip(row[1:], widths[1:], strict=True))]
+            [padded(row[0], widths[0]), *(f"{text:>{width}}" for text, width in zip(row[1:], widths[1:], strict=True))]
         )
         for row in rows
     ]

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from seg import metrics
+from seg.columns import padded, places
 from seg.crossval.fold import SCORES
 from seg.files import replacing
 from seg.metrics import figure
@@ -82,11 +83,11 @@ def summarise(folders: Sequence[Path]) -> Summary:
 
 def table(summary: Summary) -> str:
     """Write mean ± standard deviation over the folds and the pooled IoU of each class for a terminal."""
-    width = max(5, *(len(name) for name in summary.class_names))
+    width = max(5, *(places(name) for name in summary.class_names))
     lines = [f"{'IoU':<{width}}  {'mean ± std':>15}  {'pooled':>6}  folds"]
     for name, mean, deviation, pooled, folds in summary.rows():
         spread = f"{figure(mean)} ± {figure(deviation)}"
-        lines.append(f"{name:<{width}}  {spread:>15}  {figure(pooled):>6}  {folds:>5}")
+        lines.append(f"{padded(name, width)}  {spread:>15}  {figure(pooled):>6}  {folds:>5}")
     return "\n".join(lines)
 
 

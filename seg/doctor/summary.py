@@ -2,6 +2,7 @@
 
 import textwrap
 
+from seg.columns import padded, places
 from seg.doctor.data import Report
 from seg.doctor.findings import Finding
 
@@ -53,10 +54,10 @@ def _table(report: Report) -> list[str]:
     """Return a line a class: share of the labelled pixels, and of the images that have it, in each split."""
     survey = report.survey
     names = survey.data.class_names
-    wide = min(24, max(len("class"), *(len(name) for name in names)))
+    wide = min(24, max(len("class"), *(places(name) for name in names)))
     lines = [f"{'class':<{wide}}" + "".join(f"{f'{split}: pixels':>17}{'images':>8}" for split in survey.frequencies)]
     for index, name in enumerate(names):
-        line = f"{name[:wide]:<{wide}}"
+        line = padded(name, wide)
         for table in survey.frequencies.values():
             total = max(int(table[0, :-1].sum()), 1)
             line += f"{100 * int(table[0, index]) / total:>15.3f} %{int(table[1, index]):>8}"

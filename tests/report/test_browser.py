@@ -322,6 +322,17 @@ def test_runs_compared_open_with_their_pictures(tmp_path: Path):
         page.locator(".sortable thead button").nth(1).click()
 
 
+def test_a_background_that_does_not_count_has_images_all_the_same(tmp_path: Path):
+    folder = write_run(tmp_path / "run", ["background", "leaf", "stem"], samples(4, 3), 4).folder
+    path = folder / "records/test.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"include_background": False}))
+    with opened(write(Run(folder)).path) as page:
+        page.locator("#class-table [data-class='0']").click()
+        assert page.locator(".tile b").all_text_contents() == ["IoU n/a"] * 4
+        page.wait_for_selector("#stage-note:has-text('Only background is coloured.')")
+        assert page.locator("#viewer").is_visible()
+
+
 def test_many_runs_leave_words_whole_on_a_phone(tmp_path: Path):
     folders = [write_run(tmp_path / name / "version_0", ["a", "b"], samples(2, 2), 2).folder for name in "abcdef"]
     compare(folders, tmp_path / "compare.html")

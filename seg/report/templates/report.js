@@ -34,7 +34,9 @@ if (byId("images")) {
     if (state.pair) {
       return rows.map(row => ({ ...row, pixels: pixels(row.image) })).filter(row => row.pixels).sort((a, b) => b.pixels - a.pixels || byName(a, b));
     }
-    if (state.cls != null) rows = rows.filter(row => row.value != null);
+    // a background that does not count has no IoU, but images
+    const has = ({ image }) => image.pairs.some(pair => pair[0] === state.cls || pair[1] === state.cls);
+    if (state.cls != null) rows = rows.filter(row => row.value != null || has(row));
     if (state.order === "name") return rows.sort(byName);
     const known = rows.filter(row => row.value != null).sort((a, b) => a.value - b.value || byName(a, b));
     const unknown = rows.filter(row => row.value == null).sort(byName);
