@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from html import escape
 
 from seg.doctor.data import Report
-from seg.doctor.findings import Finding
+from seg.doctor.findings import Finding, counted
 from seg.doctor.pictures import embedded, picture
 from seg.doctor.summary import VERDICTS
 
@@ -24,8 +24,9 @@ h1 { font-size: 1.5em; margin-bottom: 0 } h2 { font-size: 1.05em; margin: 0 0 .3
 figure { margin: 0; max-width: 620px } figcaption { font-size: .8em; color: #787b82; max-width: 620px }
 img { max-width: 100%; display: block }
 ul { margin: .3em 0; padding-left: 1.3em; font-size: .88em }
-table { border-collapse: collapse; font-size: .9em } td, th { padding: .15em .8em; text-align: right }
-td:first-child, th:first-child { text-align: left } tr:nth-child(even) { background: #f0f0ec }
+table { border-collapse: collapse; font-size: .9em; display: block; overflow-x: auto }
+td, th { padding: .15em .8em; text-align: right; overflow-wrap: normal }
+td { white-space: nowrap } td:first-child, th:first-child { text-align: left } tr:nth-child(even) { background: #f0f0ec }
 .swatch { display: inline-block; width: .9em; height: .9em; border: 1px solid #999; margin-right: .5em;
   vertical-align: -.1em } .cure { margin: .3em 0; white-space: pre-line }
 """
@@ -56,6 +57,7 @@ def document(title: str, body: Iterable[str]) -> str:
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n<body>\n"
         + "\n".join(body)
@@ -80,7 +82,8 @@ def _section(finding: Finding, report: Report) -> Iterator[str]:
         shown += 1
         caption = " · ".join(text for text in (place.where, place.note) if text)
         figures.append(
-            f'<figure><img alt="" src="{embedded(drawn)}"><figcaption>{escape(caption)}</figcaption></figure>'
+            f'<figure><img alt="{escape(caption)}" src="{embedded(drawn)}">'
+            f"<figcaption>{escape(caption)}</figcaption></figure>"
         )
     if figures:
         yield '<div class="pictures">' + "\n".join(figures) + "</div>"
@@ -92,9 +95,11 @@ def _section(finding: Finding, report: Report) -> Iterator[str]:
             for place in finding.places[:LISTED]
         ]
         more = f"<li>… and {len(finding.places) - LISTED} more</li>" if len(finding.places) > LISTED else ""
-        folded = "<details{}><summary>{} places</summary><ul>{}</ul></details>"
+        folded = "<details{}><summary>{}</summary><ul>{}</ul></details>"
         yield folded.format(
-            " open" if len(lines) <= 8 and not figures else "", len(finding.places), "".join(lines) + more
+            " open" if len(lines) <= 8 and not figures else "",
+            counted(len(finding.places), "place"),
+            "".join(lines) + more,
         )
     yield "</section>"
 
