@@ -106,7 +106,7 @@ def expand(argv: list[str], default: str) -> list[str]:
         argv[position] = f"{flag}={path}" if flag else path
     if argv and argv[0] in SUBCOMMANDS and not list(configs_in(argv)):
         given = next(iter(_values(argv, ("--ckpt_path",))), (0, ""))[1]
-        if given not in ("", "last", "best") and not Path(given).is_file():
+        if argv[0] != "fit" and given not in ("", "last", "best") and not Path(given).is_file():
             raise absent(Path(given))
         saved = Path(given).resolve().parent.parent / "config.yaml" if given else None
         if saved and saved.is_file():

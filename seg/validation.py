@@ -40,7 +40,7 @@ class ValidateEvery(Callback):
         if given.get("val_check_interval") is not None or given.get("check_val_every_n_epoch", 1) not in (1, None):
             raise ValueError(
                 f"trainer.val_every_n_steps: {steps}, and another interval in val_check_interval or "
-                "check_val_every_n_epoch; set one of the three"
+                "check_val_every_n_epoch; set one of the three, and the others to null"
             )
         return {**given, "val_check_interval": _NEVER, "check_val_every_n_epoch": None}
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 
+from seg.validation import ValidateEvery
 from tests.command import REPOSITORY, run, write_config
 from tests.test_sweeps import arguments
 
@@ -56,6 +57,8 @@ def test_a_block_laid_over_a_shipped_config_sets_what_it_says(workplace, block, 
         for key in path:
             value = value[key]
         assert value == expected, path
+    if steps := config["trainer"]["val_every_n_steps"]:
+        ValidateEvery.settings(config["trainer"], steps)  # refuses another interval beside it
 
 
 @pytest.mark.parametrize(
