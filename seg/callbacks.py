@@ -56,7 +56,7 @@ class SaveConfig(SaveConfigCallback):
             return
         path = Path(trainer.loggers[0].save_dir or ".") / "config.yaml"
         with replacing(path) as temporary:
-            self.parser.save(self.config, str(temporary), skip_none=False, overwrite=True, multifile=False)
+            self.parser.save(self.config, str(temporary), skip_unset=False, overwrite=True, multifile=False)
         record(trainer, path)
 
     def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
