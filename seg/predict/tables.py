@@ -56,15 +56,8 @@ def read_table(path: Path, kind: str) -> dict[str, list[Row]]:
                 found.setdefault(row["image"], []).append(row)
                 second = row[TABLES[kind].columns[1]]
                 float(second) if kind == "ranking" else second.encode()
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-        csv.Error,
-    ):  # a spreadsheet may have saved it in its own way
-        return {}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, csv.Error):
+        return {}  # a spreadsheet may have saved it in its own way
     return found
 
 
