@@ -66,7 +66,7 @@ def close(trainer: pl.Trainer, csv: CSV, run: Path, tested: Path) -> None:
     csv.flush()
     draw_curves(csv, run / "curves.png")
     show(trainer, "test")
-    if tested.stem == "last" and not tested.with_name("best.ckpt").exists():
+    if tested.stem == "last" and tested.exists() and not tested.with_name("best.ckpt").exists():
         print("tested last.ckpt: no validation took place, so that there is no best.ckpt")
     if tested.stem == "swa":
         print("tested swa.ckpt: the average of StochasticWeightAveraging, which comes after every validation")

@@ -15,3 +15,8 @@ def test_a_run_without_validation_tests_its_last_weights_and_says_so(workplace, 
     printed = capsys.readouterr().out
     assert "test mIoU" in printed
     assert "tested last.ckpt" in printed
+
+
+def test_a_fit_of_no_epochs_does_not_say_that_it_tested(workplace, shapes, capsys):
+    run("--config", write_config(workplace / "tiny.yaml", shapes, max_epochs=0))
+    assert "tested" not in capsys.readouterr().out

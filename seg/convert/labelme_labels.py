@@ -17,6 +17,7 @@ FOUND_FILE = "labels.found.txt"
 
 _NUMBER = re.compile(r"[\s_\-#.]*\(?\d+\)?$")
 _SHOWN = 5
+_LISTED = 20
 
 
 def read_labels(path: Path) -> list[str]:
@@ -128,9 +129,9 @@ def refuse_unknown(uses: Mapping[str, Sequence[Path]], values: Mapping[str, int]
         shown = ", ".join(files[:_SHOWN]) + (", …" if len(files) > _SHOWN else "")
         lines.append(f"{label!r}: {len(uses[label])} shapes in {len(files)} files ({shown}){_hint(label, values)}")
     known = ", ".join(name for name in values if name not in (IGNORE_LABEL, BACKGROUND_LABEL))
-    meant = ", ".join(f"{label}: {other}" for label in unknown if (other := _nearest(label, values)))
-    advice = "Correct them in labelme, add them to the list, or say what they mean: aliases"
-    advice = instances(unknown, values) or advice + (f": {{{meant}}}" if meant else "")
+    meant = [(label, other) for label in unknown if (other := _nearest(label, values))]
+    advice = f"Correct them in labelme, add them to the list, or say what they mean: {_aliases(meant)}"
+    advice = instances(unknown, values) or advice
     raise ValueError(
         f"{len(unknown)} labels are not in the class list ({known}):\n  " + "\n  ".join(lines) + f"\n{advice}"
     )
@@ -143,11 +144,8 @@ def instances(labels: Collection[str], known: Collection[str] = ()) -> str:
         stem = _NUMBER.sub("", label)
         if stem and stem != label:
             stems.setdefault(stem, []).append(label)
-    pairs = [f"{label}: {stem}" for stem, group in stems.items() if len(group) > 1 or stem in known for label in group]
-    if not pairs:
-        return ""
-    shown = ", ".join(pairs[:20]) + (", …" if len(pairs) > 20 else "")
-    return f"If these number the objects of a class, say so: aliases: {{{shown}}}"
+    pairs = [(label, stem) for stem, group in stems.items() if len(group) > 1 or stem in known for label in group]
+    return f"If these number the objects of a class, say so: {_aliases(pairs)}" if pairs else ""
 
 
 def twins(labels: Mapping[str, int]) -> str:
@@ -155,8 +153,16 @@ def twins(labels: Mapping[str, int]) -> str:
     groups: dict[str, list[str]] = {}
     for label in sorted(labels, key=lambda label: (-labels[label], label)):
         groups.setdefault(label.casefold(), []).append(label)
-    pairs = ", ".join(f"{label}: {group[0]}" for group in groups.values() for label in group[1:])
-    return f"If some mean one class, say so, and delete {FOUND_FILE}: aliases: {{{pairs}}}" if pairs else ""
+    pairs = [(label, group[0]) for group in groups.values() for label in group[1:]]
+    return f"If some mean one class, say so, and delete {FOUND_FILE}: {_aliases(pairs)}" if pairs else ""
+
+
+def _aliases(pairs: Sequence[tuple[str, str]]) -> str:
+    """Return how to say that labels mean others, in a config and on the command line that converts."""
+    if not pairs:
+        return "aliases"
+    shown = ", ".join(f"{label}: {other}" for label, other in pairs[:_LISTED]) + (", …" if pairs[_LISTED:] else "")
+    return f"aliases: {{{shown}}}; in seg convert --alias '{pairs[0][0]}={pairs[0][1]}' and so on"
 
 
 def _starts_with_background(names: Sequence[str]) -> bool:

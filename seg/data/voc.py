@@ -104,6 +104,8 @@ class VOC(SegmentationData):
         if not path.is_file():
             others = sorted(other.stem for other in path.parent.glob("*.txt"))
             there = f"; the lists that are there: {', '.join(others)} (see {split}_split)" if others else ""
+            if deeper := next((folder.parent for folder in sorted(self.root.glob("*/ImageSets"))), None):
+                there = f"; such a tree is {deeper}: give it as root"
             raise FileNotFoundError(
                 f"there is no list {path} of the {split} split{there}. val_fraction: 0.2 divides what is there into "
                 f"training and validation.\n{self._tree()}"

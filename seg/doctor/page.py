@@ -26,7 +26,8 @@ img { max-width: 100%; display: block }
 ul { margin: .3em 0; padding-left: 1.3em; font-size: .88em }
 table { border-collapse: collapse; font-size: .9em; display: block; overflow-x: auto }
 td, th { padding: .15em .8em; text-align: right; overflow-wrap: normal }
-td { white-space: nowrap } td:first-child, th:first-child { text-align: left } tr:nth-child(even) { background: #f0f0ec }
+td { white-space: nowrap } td:first-child, th:first-child { text-align: left }
+tr:nth-child(even) { background: #f0f0ec }
 .swatch { display: inline-block; width: .9em; height: .9em; border: 1px solid #999; margin-right: .5em;
   vertical-align: -.1em } .cure { margin: .3em 0; white-space: pre-line }
 """

@@ -86,7 +86,7 @@ def test_unknown_labels_are_listed_with_files_count_and_the_nearest_name():
         refuse_unknown(uses, values)
     assert "'tomatto': 3 shapes in 2 files (a.json, b.json); did you mean 'tomato'?" in str(error.value)
     assert "'EGG': 1 shapes in 1 files (c.json); did you mean 'egg'?" in str(error.value)
-    assert "aliases: {EGG: egg, tomatto: tomato}" in str(error.value)
+    assert "aliases: {EGG: egg, tomatto: tomato}; in seg convert --alias 'EGG=egg'" in str(error.value)
     refuse_unknown({"egg": [Path("a.json")]}, values)
 
 

@@ -1,4 +1,5 @@
 import logging
+import re
 import shutil
 
 import numpy as np
@@ -127,6 +128,11 @@ def test_a_missing_list_names_those_that_are_there_and_the_cure(voc_root):
     shutil.rmtree(voc_root / "ImageSets")
     with pytest.raises(FileNotFoundError, match=r"there is no list .*train\.txt.*val_fraction: 0\.2 divides"):
         VOC(str(voc_root), THREE).pairs("train")
+
+
+def test_the_folder_above_a_tree_is_answered_with_the_tree(voc_root):
+    with pytest.raises(FileNotFoundError, match=f"such a tree is {re.escape(str(voc_root))}: give it as root"):
+        VOC(str(voc_root.parent), THREE).pairs("train")
 
 
 def test_what_can_be_divided_are_the_listed_files_or_without_lists_all_that_have_a_mask(voc_root, caplog):
