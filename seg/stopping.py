@@ -169,7 +169,7 @@ class LastCheckpoint(Checkpoint):
         if self.agreed == signal.SIGTERM:
             raise SIGTERMException
         if self.agreed is not None:
-            raise KeyboardInterrupt
+            raise SystemExit(130)  # at a KeyboardInterrupt Lightning kills the processes that it started, this one too
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save after every epoch."""
@@ -183,7 +183,10 @@ class LastCheckpoint(Checkpoint):
         """Keep the numbers that were logged; the state itself may be half changed and is not saved."""
         with suppress(OSError):  # on a full disk the first error is the one to tell
             self.flush(trainer)
+        main = bool(self.handlers)
         self.give_back()  # there will be no teardown
+        if main and self.agreed is not None:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # until Lightning has shut down, and gives back what it found
 
 
 def in_order(trainer: pl.Trainer) -> bool:

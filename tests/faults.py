@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from pytorch_lightning.callbacks import Callback
 
+import seg.cli
 from seg.guard import Guard
 
 
@@ -117,3 +118,16 @@ class KillWandB(Callback):
                 if "wandb" in status[0] and int(status[2].split()[1]) == os.getpid():
                     os.kill(int(folder.name), signal.SIGKILL)
                     Path("killed").touch()
+
+
+class SlowPage(Callback):
+    """Let the page of a stopped run take longer than Lightning waits before it kills processes."""
+
+    def on_fit_start(self, trainer, *args) -> None:
+        quick = seg.cli.leave
+
+        def leave(*given) -> None:
+            time.sleep(12)
+            quick(*given)
+
+        seg.cli.leave = leave

@@ -101,6 +101,7 @@ def test_two_processes_stop_after_the_same_step_whichever_is_asked(workplace, sh
     assert process("--config", config, **path).returncode == 0
     for rank, number in ((0, 2), (1, 2), (0, 15)):
         stop = PRESS.format(2, number)[:-2] + f", rank: {rank}}}}}"
+        stop += ", {class_path: tests.faults.SlowPage}" * (number == rank + 2)
         stopped = process("--config", config, "--trainer.callbacks", f"[{stop}]", **path)
         folder = sorted(Path("runs/tiny").iterdir())[-1]
         assert stopped.returncode == 130, stopped.stderr
