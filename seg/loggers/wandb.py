@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -53,6 +53,9 @@ class WandB(RunLogger):
 
     """
 
+    latest: ClassVar[Any] = None
+    """The run that a logger of this process has opened last."""
+
     def __init__(
         self,
         project: str = "seg",
@@ -95,6 +98,8 @@ class WandB(RunLogger):
             import wandb
         except ImportError as error:
             raise ImportError("the package wandb is not installed (pip install wandb)") from error
+        if wandb.run is not None and wandb.run is WandB.latest:  # of a fit in this process that was stopped, or failed
+            self._finish(wandb.run, exit_code=1)
         if wandb.run is not None:  # made by whoever trains: in a notebook, by a sweep's own script
             run = wandb.run
         else:
@@ -111,7 +116,7 @@ class WandB(RunLogger):
             with stdout_on_stderr():
                 wandb.setup()
             run = self._opened(wandb, options)
-            self.owned = True
+            self.owned, WandB.latest = True, run
             with replacing(noted) as temporary:
                 temporary.write_text(str(run.id), encoding="utf-8")
         run.define_metric(STEP)
@@ -219,14 +224,14 @@ class WandB(RunLogger):
                 self.give_up(error)
         self.run, self.failed = None, True  # silently: what comes now would start another run
 
-    def _finish(self, run: Any) -> None:
+    def _finish(self, run: Any, exit_code: int = 0) -> None:
         """Finish the run; where W&B does not come to an end, end its process, which would be waited for at the exit."""
         failures: list[Exception] = []
         place = Path(run.dir).parent
 
         def finish() -> None:
             try:
-                run.finish()
+                run.finish(exit_code=exit_code)
             except Exception as error:
                 failures.append(error)
 

@@ -100,7 +100,7 @@ def test_a_wandb_that_never_comes_to_its_end_is_not_waited_for(tmp_path, monkeyp
     monkeypatch.setattr("seg.loggers.wandb.end_service", lambda: ended.append(True))
     logger = WandB(offline=True, finish_timeout=0.1)
     logger.place(tmp_path)
-    logger.run, logger.owned = SimpleNamespace(dir="wandb/run-abc/files", finish=release.wait), True
+    logger.run, logger.owned = SimpleNamespace(dir="wandb/run-abc/files", finish=lambda exit_code: release.wait()), True
     begin = time.monotonic()
     logger.close()
     assert time.monotonic() - begin < 5
@@ -112,10 +112,10 @@ def test_a_wandb_that_never_comes_to_its_end_is_not_waited_for(tmp_path, monkeyp
 
 
 def test_what_wandb_says_at_its_end_is_told(tmp_path, capsys):
-    def late():
+    def late(exit_code):
         raise TimeoutError("Timed out finishing run.")
 
-    def broken():
+    def broken(exit_code):
         raise ConnectionError("the line is dead")
 
     for finish, said in (

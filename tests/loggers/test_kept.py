@@ -143,6 +143,18 @@ def test_a_second_run_of_a_process_that_has_gone_elsewhere_is_written_into_its_o
         assert OfflineRun(folder).history["a"] == [(0, 1.0)]
 
 
+def test_a_run_that_was_left_open_by_a_stopped_fit_is_not_logged_into_by_the_next(tmp_path):
+    stopped, following = WandB(offline=True), WandB(offline=True)
+    for logger, name in ((stopped, "one"), (following, "two")):
+        logger.place(tmp_path / name)
+        logger.log_metrics({name: 1.0}, 0)
+    following.close()
+    for name in ("one", "two"):
+        [folder] = (tmp_path / name / "wandb").glob("offline-run-*")
+        assert set(OfflineRun(folder).history) - {STEP} >= {name}
+    assert OfflineRun(folder).history.keys().isdisjoint({"one"})
+
+
 def test_a_damaged_file_of_wandb_would_be_noticed(offline):
     [path] = offline[0].folder.glob("*.wandb")
     data = bytearray(path.read_bytes())
