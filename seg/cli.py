@@ -214,12 +214,14 @@ class SegCLI(LightningCLI):
         except SystemExit:
             if self.trainer.state.status != TrainerStatus.INTERRUPTED:
                 raise
+            if not self.trainer.is_global_zero:
+                # Lightning kills all processes when one that it started ends with anything else than 0
+                sys.exit(130 if self.job else 0)
             if self.run and (last := self.run / "checkpoints" / "last.ckpt").exists():
                 print(f"stopped; go on with the same command and --ckpt_path {last}", flush=True)
-            if self.csv and self.trainer.is_global_zero and in_order(self.trainer):
+            if self.csv and in_order(self.trainer):
                 leave(self.csv)
-            # Lightning kills all processes when one that it started ends with anything else than 0
-            sys.exit(130 if self.trainer.is_global_zero or self.job else 0)
+            sys.exit(130)
 
     def after_fit(self) -> None:
         """Test the best checkpoint, or averaged weights, and close the run: scores per class, and where all lies."""

@@ -105,6 +105,7 @@ def test_two_processes_stop_after_the_same_step_whichever_is_asked(workplace, sh
         stopped = process("--config", config, "--trainer.callbacks", f"[{stop}]", **path)
         folder = sorted(Path("runs/tiny").iterdir())[-1]
         assert stopped.returncode == 130, stopped.stderr
+        assert stopped.stdout.count("go on with the same command") == 1
         assert torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["global_step"] == 2
         finished = process("--config", config, "--ckpt_path", folder / "checkpoints/last.ckpt", **path)
         assert finished.returncode == 0, finished.stderr
