@@ -33,7 +33,8 @@ def quiet() -> None:
 def told(action: Callable[[], object], training: bool = False) -> None:
     """Run an action; print errors that seg raised for its users as a message, exit 2. Others keep their traceback.
 
-    SEG_TRACEBACK=1 in the environment shows the traceback of every error.
+    Ctrl-C ends it with a line, exit 130; training has its own ways of being stopped. SEG_TRACEBACK=1 in the environment
+    shows the traceback of every error.
 
     Args:
         action: what a command does.
@@ -42,6 +43,12 @@ def told(action: Callable[[], object], training: bool = False) -> None:
     """
     try:
         action()
+    except KeyboardInterrupt:
+        if training:
+            raise
+        sys.stdout.flush()
+        print("stopped: files that were finished stay, half-written ones are gone", file=sys.stderr)
+        sys.exit(130)
     except Exception as error:
         message = message_for_user(error, training)
         if message is None or os.environ.get("SEG_TRACEBACK"):
@@ -57,16 +64,12 @@ def told(action: Callable[[], object], training: bool = False) -> None:
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Let SIGTERM end a command as Ctrl-C does, temporary files removed, and say so in a line, exit 130."""
+    """Let SIGTERM end a command as Ctrl-C does, see `told`: temporary files are removed."""
     before = None
+    with suppress(ValueError):  # not the main thread
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with suppress(ValueError):  # not the main thread
-            before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         yield
-    except KeyboardInterrupt:
-        sys.stdout.flush()
-        print("stopped: files that were finished stay, half-written ones are gone", file=sys.stderr)
-        sys.exit(130)
     finally:
         if before is not None:
             signal.signal(signal.SIGTERM, before)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from seg.errors import message_for_user
+from seg.errors import message_for_user, told
 from tests.command import REPOSITORY, process, run, write_config
 
 
@@ -83,3 +83,15 @@ def test_a_run_folder_that_may_not_be_written_is_told_before_a_resumed_run_begin
 
 def test_other_errors_keep_their_traceback():
     assert message_for_user(RuntimeError("something else")) is None
+
+
+def test_ctrl_c_ends_a_command_in_a_line_and_is_left_to_training_to_handle(capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as stopped:
+        told(interrupted)
+    assert stopped.value.code == 130
+    assert "stopped: files that were finished stay" in capsys.readouterr().err
+    with pytest.raises(KeyboardInterrupt):
+        told(interrupted, training=True)
