@@ -163,7 +163,7 @@ class Guard(Callback):
         self.skipped.append(step)
         path = self.write(trainer, pl_module, step)
         if path and trainer.world_size > 1:
-            path = path.with_name(f"step_{step}_rank_{strongest(trainer, trainer.global_rank if own else 0)}.pt")
+            path = path.with_name(batches_of(trainer, step, strongest(trainer, trainer.global_rank if own else 0)))
         found = f"step {step}: the loss is {loss:.4g}, the norm of the gradient {norm:.4g}"
         where = f"; where it begins is told by: seg replay {path}" if path else ""
         if self.action == "skip" and self.in_a_row < self.patience:
@@ -184,8 +184,7 @@ class Guard(Callback):
         there = trainer.strategy.broadcast(len(list(folder.glob("step_*.ckpt"))))
         if there >= self.keep:
             return None
-        rank = f"_rank_{trainer.global_rank}" if trainer.world_size > 1 else ""
-        path, weights = folder / f"step_{step}{rank}.pt", folder / f"step_{step}.ckpt"
+        path, weights = folder / batches_of(trainer, step, trainer.global_rank), folder / f"step_{step}.ckpt"
         held = {
             "format": FORMAT,
             "step": step,
@@ -223,6 +222,11 @@ class Guard(Callback):
         if self.jumps:
             lines.append(f"spikes of the training loss at steps: {listed(self.jumps)}")
         return lines
+
+
+def batches_of(trainer: pl.Trainer, step: int, rank: int) -> str:
+    """Return the name of the file of a process's batches of a step."""
+    return f"step_{step}" + (f"_rank_{rank}" if trainer.world_size > 1 else "") + ".pt"
 
 
 def summaries(trainer: pl.Trainer) -> list[str]:
