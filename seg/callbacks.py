@@ -15,7 +15,7 @@ from torch import Tensor
 from seg import charts, draw
 from seg.files import replacing, short_name
 from seg.loggers import CSV, RunLogger
-from seg.loggers.csv import unless_disk_fails
+from seg.loggers.csv import finite_points, unless_disk_fails
 from seg.provenance import facts, flatten
 
 
@@ -126,14 +126,16 @@ def image_at(image: Tensor, size: tuple[int, ...]) -> np.ndarray:
 
 def draw_curves(logger: CSV, path: Path) -> bool:
     """Draw losses, scores and learning rate of a run from its CSV rows; returns whether there was anything to draw."""
-    # as people count steps, and the page: loggers have them from 0
-    series = {name: [(step + 1, value) for step, value in points] for name, points in logger.series().items()}
+    series = logger.series()
     wanted = {
         "loss": ("train/loss", "val/loss"),
         "scores": ("val/miou", "val/pixel_accuracy", "val/mean_accuracy"),
         "learning rate": tuple(name for name in series if name.startswith("lr/")),
     }
-    panels = {title: {name: series[name] for name in names if name in series} for title, names in wanted.items()}
+    panels = {
+        title: {name: points for name in names if (points := finite_points(series, name))}
+        for title, names in wanted.items()
+    }
     if not any(panels.values()):
         return False
     with unless_disk_fails(path):

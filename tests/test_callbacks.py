@@ -4,7 +4,7 @@ import numpy as np
 
 from seg.callbacks import draw_curves
 from seg.loggers import CSV
-from seg.report.facts import finite_points
+from seg.loggers.csv import finite_points
 
 
 def test_curves_count_steps_as_the_page_does(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -184,3 +185,8 @@ def unless_disk_fails(path: Path) -> Iterator[None]:
 def file_name(key: str) -> str:
     """Return a key such as "test/worst/1" as the name of a file, whatever a class is called in it."""
     return short_name(re.sub(r"[^\w.-]+", "_", key))
+
+
+def finite_points(series: Mapping[str, Sequence[tuple[float, float]]], name: str) -> list[tuple[float, float]]:
+    """Return the points of a series that are numbers; steps count from 1 as people count, not from 0 as loggers do."""
+    return [(step + 1, value) for step, value in series.get(name, []) if math.isfinite(value)]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
+from seg.loggers.csv import finite_points
 from seg.report import facts
 from seg.report.embedding import figure, packed, printable, render, save
 from seg.report.page import text_of
@@ -163,7 +164,7 @@ def score_rows(runs: Sequence[Run], records: Sequence[Record | None]) -> list[di
         if name not in SCORES:  # whether more of it is better is not known
             values = [None if record is None else record.scores.get(name) for record in records]
             rows.append({"label": label, "cells": [unjudged(figure(value)) for value in values]})
-    best = [max((v for _, v in facts.finite_points(run.series, "val/miou")), default=None) for run in runs]
+    best = [max((v for _, v in finite_points(run.series, "val/miou")), default=None) for run in runs]
     if any(value is not None for value in best):
         rows.append({"label": "best val mIoU", "cells": compared(best)})
     for label, texts in (
@@ -217,7 +218,7 @@ def curve_panels(runs: Sequence[Run], labels: Sequence[str]) -> list[dict[str, A
     for name in CURVES:
         lines = []
         for position, (run, label) in enumerate(zip(runs, labels, strict=True)):
-            if points := facts.thinned(facts.finite_points(run.series, name)):
+            if points := facts.thinned(finite_points(run.series, name)):
                 x, y = zip(*points, strict=True)
                 # by the run, not by the line: a run that lacks a curve must not pass its colour on to the next
                 color = facts.LINES[position % len(facts.LINES)]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from seg import draw
+from seg.loggers.csv import finite_points
 from seg.report.embedding import figure
 from seg.report.run import ImageEntry, Record, Run, Series
 
@@ -45,11 +46,6 @@ def other_scores(record: Record) -> dict[str, str]:
         for name, value in record.scores.items()
         if name not in known and isinstance(value, int | float)
     }
-
-
-def finite_points(series: Series, name: str) -> list[tuple[float, float]]:
-    """Return the points of a series that are numbers; steps count from 1 as people count, not from 0 as loggers do."""
-    return [(step + 1, value) for step, value in series.get(name, []) if math.isfinite(value)]
 
 
 def not_finite(series: Series) -> list[str]:
